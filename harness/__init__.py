@@ -1,0 +1,1 @@
+"""The one path from a task to a table, and its records."""

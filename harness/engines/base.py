@@ -1,0 +1,50 @@
+"""What every engine does: prompts in, rollouts out as they finish, new weights in.
+
+One engine per rank serves training, validation and evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.records import Prompt, Rollout, Sampling
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`sampling.n` responses to one prompt. `prefix`: response tokens already given, to be continued."""
+
+    prompt: Prompt
+    sampling: Sampling
+    prefix: tuple[int, ...] = ()
+
+
+class Engine:
+    """Base of engines. `version` is the policy version of the weights in use; every rollout carries it."""
+
+    version: int = 0
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        """Rollouts in the order in which they finish. Raises EngineError, never returns a partial response as whole."""
+        raise NotImplementedError
+
+    def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Take the policy's weights (full, merged, hub-named), checked strictly against the engine's names."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """What goes into a result's key: engine name, library versions, dtype."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release memory. Calling it twice is harmless."""
+
+
+engine: Registry[type[Engine]] = Registry("engine", "harness.engines")
+"""Registry of engines: `@engine.register("transformers")`."""

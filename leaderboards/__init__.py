@@ -1,0 +1,1 @@
+"""Tables, statistics and comparisons over finished runs."""

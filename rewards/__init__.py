@@ -1,0 +1,1 @@
+"""What turns rollouts into a learning signal: verifier, methods, flow."""

@@ -1,0 +1,1 @@
+"""Flow rewards read from hidden states (RLFR, arXiv 2510.10201)."""

@@ -1,0 +1,357 @@
+"""The contract of a method: hooks from prompts to loss. One module per method in rewards/methods/.
+
+Every hook has a default, so a method overrides only what it changes. Shapes: B rollouts (groups may be ragged), T longest
+response, float32. Every rank sees the whole batch in `reward` .. `loss` and runs the same code, so no method contains
+a collective. Nothing here draws from the global random stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, get_type_hints
+
+import torch
+from torch import Tensor
+
+from harness.errors import ConfigError, near
+from harness.records import Example, Prompt, PromptStyle, Rollout, Sampling, Verdict
+from harness.registry import Registry
+from rewards import losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One no-grad sweep of the policy over the rollouts. Results are `batch.signals["name.key"]`.
+
+    weights: `old` (before this batch's updates), `start` (the policy at step 0), `ema`, or `live` (with gradient, at
+    each optimiser step). view: `row -> View`, another prompt, other pixels or other targets. hidden: decoder layers as
+    fractions of the depth or indices. tail: how many prompt tokens are scored too. read: a method of the Method,
+    `chunk -> {key: tensor [b, S] or [b]}`; default `logp` and `entropy`.
+    """
+
+    name: str
+    weights: Literal["old", "start", "ema", "live"] = "old"
+    view: Callable[[Any], Any] | None = None
+    hidden: tuple[float | int, ...] = ()
+    tail: int = 0
+    read: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What a pass hands to `read`: b rollouts, S their longest response.
+
+    ids, mask, logp, entropy [b, S]; hidden[layer] [b, S+1, D]: index s predicts token s, s+1 is the state at token s.
+    `rows [b]` index the batch; `keys` name the rollouts (for seeded noise); `outcome`, `graded` [b].
+    Everything is detached.
+    """
+
+    rows: Tensor
+    keys: tuple[str, ...]
+    ids: Tensor
+    mask: Tensor
+    logp: Tensor
+    entropy: Tensor
+    hidden: Mapping[int, Tensor]
+    layers: int
+    outcome: Tensor
+    graded: Tensor
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Denominators of the whole mini-batch over all ranks: graded rollouts, their response tokens, their groups."""
+
+    rollouts: float
+    tokens: float
+    groups: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where training stands. `gradients`: last step's gradient norm per loss term."""
+
+    step: int = 0
+    total: int = 1
+    epoch: float = 0.0
+    validation: float | None = None
+    gradients: Mapping[str, float] = field(default_factory=dict)
+
+
+class Pending(Exception):
+    """A signal was read before the forward pass that makes it. The trainer catches it and runs the pass first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The rollouts of a step and what is known of them. Tensors are on one device and never carry a gradient.
+
+    ids, mask [B, T]; group [B] numbers the groups from 0; outcome [B] 1 for CORRECT, else 0, always clean; base_reward
+    [B] the recipe's weighted components; graded [B] False where the instrument failed: such rows leave statistics, mask
+    and denominators (`mask` is already False there); truncated [B]; cluster [B] equal answers within a group;
+    spans[name] [B, 2] token ranges of think, answer, boxed (-1 where absent); engine_logp [B, T] what the engine said.
+    """
+
+    prompts: tuple[Prompt, ...]
+    examples: tuple[Example, ...]
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...]
+    components: tuple[Mapping[str, float], ...]
+    ids: Tensor
+    mask: Tensor
+    engine_logp: Tensor
+    group: Tensor
+    outcome: Tensor
+    base_reward: Tensor
+    graded: Tensor
+    truncated: Tensor
+    cluster: Tensor
+    spans: Mapping[str, Tensor]
+    totals: Totals
+    progress: Progress
+    mini_batches: int = 1
+    max_new_tokens: int = 1
+    signals_ready: bool = True
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def signals(self) -> Mapping[str, Tensor]:
+        """`pass.key` -> tensor. Raises Pending before the passes have run."""
+        if not self.signals_ready:
+            raise Pending
+        return self.stored
+
+    @property
+    def old_logp(self) -> Tensor:
+        """Log-probabilities [B, T] of the policy that is being updated from, by the trainer's own forward."""
+        return self.signals["old.logp"]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Response tokens per rollout [B]."""
+        return self.mask.sum(-1)
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(f"{r.prompt_id}#{r.sample_index}" for r in self.rollouts)
+
+    def with_signals(self, signals: Mapping[str, Tensor]) -> Batch:
+        return replace(self, stored={**self.stored, **signals}, signals_ready=True)
+
+    def select(self, rows: Tensor, keep_totals: bool = False) -> Batch:
+        """The given rows, groups renumbered. A mini-batch gets totals of its own; a micro-batch keeps them."""
+        index = rows.tolist()
+        _, group = torch.unique(self.group[rows], return_inverse=True)
+        tensors = ("ids", "mask", "engine_logp", "outcome", "base_reward", "graded", "truncated", "cluster")
+        changed: dict[str, Any] = {name: getattr(self, name)[rows] for name in tensors}
+        for name in ("prompts", "examples", "rollouts", "verdicts", "components"):
+            changed[name] = tuple(getattr(self, name)[i] for i in index)
+        part = replace(
+            self,
+            **changed,
+            group=group,
+            spans={k: v[rows] for k, v in self.spans.items()},
+            stored={k: v[rows] for k, v in self.stored.items()},
+        )
+        return part if keep_totals else replace(part, totals=totals(part.mask, part.graded, part.group))
+
+
+def totals(mask: Tensor, graded: Tensor, group: Tensor) -> Totals:
+    """Denominators of these rows: only graded ones count."""
+    kept = group[graded]
+    return Totals(float(graded.sum()), float(mask[graded].sum()), float(torch.unique(kept).numel()))
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The policy at this optimiser step, with gradient: logp, entropy [B, T] and the signals of live passes."""
+
+    logp: Tensor
+    entropy: Tensor
+    live: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """A request to the sampler: n responses to `example` (None: the recipe's group size and sampling).
+
+    `train_example`: train on another rendering than the one sampled from; `train` False: a probe, kept out of the batch.
+    """
+
+    example: Example
+    n: int | None = None
+    sampling: Sampling | None = None
+    prefix: tuple[int, ...] = ()
+    train_example: Example | None = None
+    train: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The graded responses to one prompt. `components` holds the named reward components of each."""
+
+    example: Example
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...]
+    components: tuple[Mapping[str, float], ...]
+    train: bool = True
+
+
+class Context(Protocol):
+    """What the trainer offers to `setup` and `learn`."""
+
+    seed: int
+    device: torch.device
+    hidden_size: int
+    layers: int
+    resumed: bool
+    total_steps: int
+    policy_steps: int
+    """Optimiser steps that the policy takes per rollout batch."""
+    policy_digest: str
+    """Content identity of the start policy, for caches."""
+    cache: Path
+
+    def expert(self) -> list[Example]:
+        """The recipe's expert examples; each has a `solution`."""
+        ...
+
+    def scan(self, examples: Sequence[Example], pass_: Pass) -> Iterator[Chunk]:
+        """Worked solutions through the frozen policy; only solution tokens are in `mask`."""
+        ...
+
+    def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
+        """Backward, clip, step, zero; returns the gradient norm. Raises TrainingError for a non-finite loss."""
+        ...
+
+    def track(self, items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
+        """A progress bar around `items`."""
+        ...
+
+
+class Method:
+    """Base of methods; as it stands it is GRPO with a clipped surrogate. Options are annotated class attributes.
+
+    Class attributes `provenance` (where the formula was read), `paper` and `identity` (`(base key, overrides)` under
+    which the method equals its base, or None) describe the method. `inert`: a row whose advantages are all zero has no
+    gradient, so that the trainer may leave it out of the backward pass.
+    """
+
+    key: ClassVar[str]
+    paper: ClassVar[str] = ""
+    provenance: ClassVar[str] = ""
+    identity: ClassVar[tuple[str, dict[str, Any]] | None] = None
+    trains: ClassVar[bool] = True
+    inert: ClassVar[bool] = True
+    prompt: ClassVar[PromptStyle | None] = None
+    paper_recipe: ClassVar[Mapping[str, Any]] = {}
+    """Recipe values of the method's paper, applied only under --paper: `{"train.group_size": 16}`."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    eps: float = 1e-6
+    reduction: Literal["rollout", "token", "constant"] = "rollout"
+    ratio_cap: float | None = None
+
+    def __init__(self, **options: Any) -> None:
+        known = self.options()
+        for name, value in options.items():
+            if name not in known:
+                raise ConfigError(f"method '{self.key}' has no option '{name}'", near(name, known))
+            setattr(self, name, _typed(self.key, name, value, known[name]))
+        self.networks: dict[str, torch.nn.Module] = {}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Option names and their types."""
+        hints = get_type_hints(cls)
+        return {n: h for n, h in hints.items() if not n.startswith("_") and "ClassVar" not in str(h) and hasattr(cls, n)}
+
+    def settings(self) -> dict[str, Any]:
+        """Option values in use."""
+        return {name: getattr(self, name) for name in self.options()}
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        return (Pass(name="old"),)
+
+    @property
+    def scope(self) -> Literal["row", "group", "batch"]:
+        """Over what the statistics of reward .. loss run: decides which of the three equal ways of a step is taken."""
+        return "group"
+
+    def setup(self, ctx: Context) -> None:
+        """Once, also before a resume: build `networks` and `optimisers`."""
+
+    def collect(self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress) -> list[Group]:
+        """Rollouts of this step; may call `draw` again."""
+        return draw([Draw(example=e) for e in prompts])
+
+    def reward(self, batch: Batch) -> Tensor:
+        """[B]; the recipe's components unless the method shapes them."""
+        return batch.base_reward
+
+    def advantage(self, reward: Tensor, batch: Batch) -> Tensor:
+        """[B, T]; group-normalised over graded rows."""
+        value = losses.group_normalise(reward, batch.group, batch.graded, self.eps)
+        return value[:, None] * batch.mask
+
+    def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
+        """[B, T]; dense rewards, token weights, masks."""
+        return advantage
+
+    def steps(self, batch: Batch, advantage: Tensor) -> Iterable[tuple[Batch, Tensor]]:
+        """One optimiser step each: whole groups, in order, split into the recipe's number of mini-batches."""
+        count = int(batch.group.max().item()) + 1
+        for part in torch.arange(count, device=batch.group.device).tensor_split(min(batch.mini_batches, count)):
+            rows = torch.isin(batch.group, part).nonzero().squeeze(-1)
+            yield batch.select(rows), advantage[rows]
+
+    def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars that are summed. Denominators come from `batch.totals`."""
+        surrogate = losses.clipped_surrogate(
+            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, self.ratio_cap
+        )
+        return {"policy": self.reduce(surrogate, batch)}
+
+    def reduce(self, values: Tensor, batch: Batch) -> Tensor:
+        total = batch.totals
+        return losses.reduce_tokens(values, batch.mask, self.reduction, total.rollouts, total.tokens, batch.max_new_tokens)
+
+    def learn(self, batch: Batch, ctx: Context) -> dict[str, float]:
+        """Train the method's own networks, once per rollout batch; returns metrics."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks and optimisers; a method with further state adds it."""
+        return {
+            "networks": {k: v.state_dict() for k, v in self.networks.items()},
+            "optimisers": {k: v.state_dict() for k, v in self.optimisers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Strict: a missing or extra network is an error."""
+        for kind in ("networks", "optimisers"):
+            mine, given = getattr(self, kind), state[kind]
+            if set(mine) != set(given):
+                raise ConfigError(f"checkpoint of method '{self.key}' has {kind} {sorted(given)}, expected {sorted(mine)}", "start a new run")
+            for name, item in mine.items():
+                item.load_state_dict(given[name])
+
+
+def _typed(key: str, name: str, value: Any, annotation: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"option '{name}' of method '{key}': {error.errors()[0]['msg']} (got {value!r})", f"it is {annotation}") from error
+
+
+method: Registry[type[Method]] = Registry("method", "rewards.methods", "rlfr_eval.methods")
+"""Registry of methods: `@method.register("grpo")`."""

@@ -1,0 +1,1 @@
+"""One module per method; the file name is the method's key."""
