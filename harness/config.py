@@ -28,11 +28,10 @@ class Section(BaseModel):
 
 
 class Lora(Section):
-    """Low-rank adapters instead of full fine-tuning (peft)."""
+    """Low-rank adapters instead of full fine-tuning (peft). Without dropout: it would part old and new log-probs."""
 
     rank: int = Field(16, gt=0)
     alpha: int = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class Model(Section):
@@ -100,7 +99,11 @@ class Train(Data):
     """Text and image tokens in one forward pass."""
     kl: float = Field(0.0, ge=0)
     """Coefficient of the k3 penalty to the start policy, in the loss."""
+    kl_every: int = Field(10, ge=0)
+    """Every how many steps KL to the start policy is measured for the log (on 32 rollouts; 0: never)."""
     checkpoint_every: int = Field(10, gt=0)
+    log_rollouts: bool = True
+    """Whether token ids, log-probabilities and signals of every step are kept, so that rewards can be recomputed."""
 
 
 class Optimiser(Section):

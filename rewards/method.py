@@ -21,19 +21,38 @@ from harness.registry import Registry
 from rewards import losses
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rollout as a view sees it."""
+
+    example: Example
+    prompt: Prompt
+    response: tuple[int, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a pass scores instead of the rollout itself."""
+
+    prompt: Prompt
+    response: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """One no-grad sweep of the policy over the rollouts. Results are `batch.signals["name.key"]`.
 
-    weights: `old` (before this batch's updates), `start` (the policy at step 0), `ema`, or `live` (with gradient, at
-    each optimiser step). view: `row -> View`, another prompt, other pixels or other targets. hidden: decoder layers as
-    fractions of the depth or indices. tail: how many prompt tokens are scored too. read: a method of the Method,
-    `chunk -> {key: tensor [b, S] or [b]}`; default `logp` and `entropy`.
+    weights: `old` (before this batch's updates) or `start` (the policy at step 0). view: `row -> View`, another prompt,
+    other pixels or other targets. hidden: decoder layers, a float as fraction p of the depth L (`min(round(p L), L-1)`),
+    an int as index. tail: how many prompt tokens are scored too; they come first in the chunk, and the default read
+    gives them as `tail_logp`. read: a method of the Method, `chunk -> {key: tensor [b, S] or [b]}`; default `logp` and
+    `entropy`.
     """
 
     name: str
-    weights: Literal["old", "start", "ema", "live"] = "old"
-    view: Callable[[Any], Any] | None = None
+    weights: Literal["old", "start"] = "old"
+    view: Callable[[Row], View] | None = None
     hidden: tuple[float | int, ...] = ()
     tail: int = 0
     read: str | None = None
@@ -60,6 +79,7 @@ class Chunk:
     graded: Tensor
     seed: int
     step: int
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +187,10 @@ def totals(mask: Tensor, graded: Tensor, group: Tensor) -> Totals:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The policy at this optimiser step, with gradient: logp, entropy [B, T] and the signals of live passes."""
+    """The policy at this optimiser step, with gradient: logp, entropy [B, T]."""
 
     logp: Tensor
     entropy: Tensor
-    live: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

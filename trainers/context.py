@@ -1,0 +1,92 @@
+"""What the trainer offers a method's `setup` and `learn`: expert latents, optimiser steps, a cache, a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import DataError, TrainingError
+from harness.records import Example
+from rewards.method import Chunk, Pass
+from trainers.batching import Item, scatter, scatter_states
+from trainers.passes import layer_indices
+from trainers.policy import Policy
+
+
+class TrainerContext:
+    """The Context of rewards.method, over a policy and a renderer."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        renderer: Any,
+        expert: Callable[[], list[Example]],
+        cache: Path,
+        seed: int,
+        digest: str,
+        total_steps: int,
+        policy_steps: int,
+        budget: int,
+        grad_clip: float,
+        track: Callable[..., Iterator[Any]],
+        resumed: bool = False,
+    ) -> None:
+        self.policy, self.renderer, self._expert = policy, renderer, expert
+        self.cache, self.seed, self.policy_digest = cache, seed, digest
+        self.total_steps, self.policy_steps, self.resumed = total_steps, policy_steps, resumed
+        self.budget, self.grad_clip, self._track = budget, grad_clip, track
+        self.device = policy.device
+        self.hidden_size, self.layers = policy.hidden_size, policy.layers
+
+    def expert(self) -> list[Example]:
+        examples = self._expert()
+        if not examples:
+            raise DataError("this method starts from expert solutions and the recipe names none", "set expert.task and expert.split")
+        return examples
+
+    def scan(self, examples: Sequence[Example], pass_: Pass) -> Iterator[Chunk]:
+        """Worked solutions through the policy as it is, without gradient; one chunk per micro-batch."""
+        items = [self._solved(example, row) for row, example in enumerate(examples)]
+        layers = layer_indices(pass_.hidden, self.layers)
+        for mb in self.policy.plan(items, self.budget):
+            with torch.no_grad():
+                out = self.policy(mb, layers)
+                ones = torch.ones(len(mb.rows), device=self.device)
+                yield Chunk(
+                    rows=torch.as_tensor(mb.rows, device=self.device),
+                    keys=tuple(examples[row].id for row in mb.rows),
+                    ids=scatter(mb.targets, mb),
+                    mask=scatter(torch.ones_like(mb.targets, dtype=torch.bool), mb),
+                    logp=scatter(out.logp, mb),
+                    entropy=scatter(out.entropy, mb),
+                    hidden={layer: scatter_states(states, mb) for layer, states in out.latents.items()},
+                    layers=out.layers,
+                    outcome=ones,
+                    graded=ones.bool(),
+                    seed=self.seed,
+                    step=-1,
+                )
+
+    def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
+        if not torch.isfinite(loss):
+            raise TrainingError(f"a method's own loss is {float(loss.detach())}", "lower its learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for g in optimiser.param_groups for p in g["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.grad_clip))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def track(self, items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
+        return self._track(items, what, total)
+
+    def _solved(self, example: Example, row: int) -> Item:
+        if not example.solution:
+            raise DataError(f"expert item {example.id} has no solution", "choose an expert task with worked solutions")
+        return Item(self.renderer.render(example), (self.renderer.render_solution(example),), (row,))

@@ -1,0 +1,299 @@
+"""The RL trainer: named phases from prompts to a better policy.
+
+    collect -> passes -> reward -> advantage -> shape -> (loss, step)* -> learn -> sync -> log -> checkpoint
+
+Engine, renderer, verifier and validation come as objects, so that training and evaluation are one path. No method is
+known by name here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config import Recipe
+from harness.engines.base import Engine, Request
+from harness.errors import EngineError, TrainingError
+from harness.records import Example, Finish, Sampling, Status
+from rewards.method import Batch, Group, Method, Progress, totals
+from trainers import checkpoint
+from trainers.batching import Item
+from trainers.context import TrainerContext
+from trainers.metrics import step_metrics
+from trainers.passes import items, run_passes
+from trainers.policy import Policy
+from trainers.rollouts import Sampler, assemble, prompts_at
+from trainers.sft import cosine
+from trainers.steps import START, Gradient, Tally, advantage_of
+
+PROBE_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
+"""Largest allowed difference of a log-probability between engine and trainer on the probe prompts, by dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the pipeline hands to the trainer."""
+
+    recipe: Recipe
+    method: Method
+    policy: Policy
+    engine: Engine
+    renderer: Any
+    verifier: Any
+    examples: Sequence[Example]
+    expert: Callable[[], list[Example]]
+    validate: Callable[[int], float] | None
+    journal: Any
+    accelerator: Any
+    folder: Path
+    cache: Path
+    seed: int
+    digest: str
+    track: Callable[..., Iterator[Any]]
+
+
+class Trainer:
+    """Trains `parts.policy` in place. `train()` resumes from the newest checkpoint of the folder."""
+
+    def __init__(self, parts: Parts) -> None:
+        recipe = parts.recipe
+        self.parts, self.recipe, self.method, self.policy = parts, recipe, parts.method, parts.policy
+        self.sampler = Sampler(parts.renderer, parts.engine, parts.verifier, recipe, parts.seed)
+        parameters = [p for _, p in parts.policy.trainable()]
+        settings = recipe.optimiser
+        self.optimiser = torch.optim.AdamW(
+            parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        self.gradient = Gradient(
+            parts.policy, parts.method, recipe, parts.seed, parts.accelerator.backward, parts.accelerator.autocast
+        )
+        self.step, self.validation, self.norm = 0, None, 0.0
+        self.seconds: dict[str, float] = {}
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def train(self) -> dict[str, Any]:
+        """Run to the end of the budget; returns what the manifest records."""
+        self.prepare()
+        for _ in self.parts.track(self._until_spent(), f"train {self.method.key}", self.recipe.train.steps):
+            self.seconds = {}
+            self.sampler.start(self.step)
+            progress = self.progress()
+            with self.phase("collect"):
+                batch = self.collect(progress)
+            with self.phase("update"):
+                batch, advantage, tallies = self.update(batch)
+            with self.phase("learn"):
+                learned = self.method.learn(batch, self.context)
+            self.step += 1
+            with self.phase("sync"):
+                self.sync()
+            with self.phase("validate"):
+                self.validate()
+            self.log(batch, advantage, tallies, learned)
+            self.checkpoint()
+        return {"steps": self.step, "sampled_tokens": self.sampler.sampled_tokens, "validation": self.validation}
+
+    def prepare(self) -> None:
+        """Method set-up, resume, weights into the engine, the first-batch check."""
+        state = checkpoint.newest(self.parts.folder / "checkpoints", self.policy.device)
+        self.context = TrainerContext(
+            policy=self.policy,
+            renderer=self.parts.renderer,
+            expert=self.parts.expert,
+            cache=self.parts.cache,
+            seed=self.parts.seed,
+            digest=self.parts.digest,
+            total_steps=self.recipe.train.steps,
+            policy_steps=self.recipe.train.mini_batches,
+            budget=self.recipe.train.micro_batch_tokens,
+            grad_clip=self.recipe.optimiser.grad_clip,
+            track=self.parts.track,
+            resumed=state is not None,
+        )
+        train = self.recipe.train
+        if train.kl or train.kl_every or any(p.weights == "start" for p in self.method.passes):
+            self.policy.keep_start()
+        self.policy.eval()
+        self.method.setup(self.context)
+        if state is not None:
+            self.restore(state)
+        self.parts.journal.rewind(self.step)
+        self.sync()
+
+    def collect(self, progress: Progress) -> Batch:
+        """Rollouts of this step, graded, as a batch."""
+        train = self.recipe.train
+        prompts = prompts_at(self.parts.examples, self.parts.seed, self.step, train.prompts_per_step)
+        unique = list({e.id: e for e in prompts}.values())
+        groups: list[Group] = self.method.collect(self.sampler, unique, progress)
+        clusters, decode = self.parts.verifier.clusters, self.parts.renderer.decode
+        batch = assemble(groups, self.recipe, progress, self.policy.device, clusters, decode)
+        if self.step == 0:
+            rows = batch.graded.nonzero().squeeze(-1).tolist()[: 2 * train.group_size]
+            for mb in self.policy.plan(items(batch, rows), train.micro_batch_tokens)[:1]:
+                self.policy.check_first_batch(mb)
+        return batch
+
+    def update(self, batch: Batch) -> tuple[Batch, Tensor, list[Tally]]:
+        """Gradients and optimiser steps: the cheapest of the equal ways that applies."""
+        if self.gradient.one_forward():
+            self.optimiser.zero_grad(set_to_none=True)
+            done = self.gradient.single(batch)
+            if done is not None:
+                batch, advantage, tally = done
+                self.optimise(0, 1)
+                return batch, advantage, [tally]
+        train = self.recipe.train
+        passes = (*self.method.passes, *((START,) if train.kl and "start" not in {p.name for p in self.method.passes} else ()))
+        batch = run_passes(self.policy, self.method, passes, batch, self.parts.seed, train.micro_batch_tokens, train.temperature)
+        with torch.no_grad():
+            advantage = advantage_of(self.method, batch)
+        tallies = []
+        for number, (mini, part) in enumerate(self.method.steps(batch, advantage)):
+            self.optimiser.zero_grad(set_to_none=True)
+            tally = None if self.method.scope == "batch" else self.gradient.grouped(mini, part)
+            tallies.append(tally or self.gradient.coefficients(mini, part, first=number == 0))
+            self.optimise(number, train.mini_batches)
+        return batch, advantage, tallies
+
+    def optimise(self, number: int, of: int) -> None:
+        """Clip and step. A parameter without gradient gets zeros, so that every way of a step moves it alike."""
+        parameters = [p for _, p in self.policy.trainable()]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.norm = float(self.parts.accelerator.clip_grad_norm_(parameters, self.recipe.optimiser.grad_clip))
+        if not math.isfinite(self.norm):
+            raise TrainingError(f"gradient norm is {self.norm} at step {self.step}", "lower optimiser.lr, or look at train/metrics.jsonl")
+        settings = self.recipe.optimiser
+        fraction = self.spent() + number / of / max(self.recipe.train.steps, 1)
+        scale = cosine(fraction, settings.warmup, settings.final_lr) if settings.schedule == "cosine" else 1.0
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.lr * scale
+        self.optimiser.step()
+
+    def sync(self) -> None:
+        """Weights into the engine, then the probe: both sides must give the same log-probabilities."""
+        self.parts.engine.sync(self.policy.export(), self.step)
+        difference = self.probe()
+        bound = PROBE_BOUND[self.recipe.model.dtype]
+        if not difference <= bound:
+            raise EngineError(
+                f"after sync {self.step} engine and trainer differ by {difference:.2g} in a log-probability (bound {bound:g})",
+                "the engine does not run the trainer's weights; check the versions of the engine",
+            )
+
+    # --- smaller parts ----------------------------------------------------------------------------------------------
+
+    def probe(self) -> float:
+        """Largest difference of log-probabilities over a few greedy tokens of the first prompts (text and image)."""
+        prompts = {}
+        for example in self.parts.examples[:16]:
+            prompt = self.parts.renderer.render(example)
+            if len(prompt.ids) <= self.recipe.rendering.max_prompt_tokens:
+                prompts.setdefault(prompt.patches is not None, prompt)
+        sampling = Sampling(max_new_tokens=4, temperature=0.0, seed=0)
+        worst = 0.0
+        for prompt in prompts.values():
+            (rollout,) = self.parts.engine.generate([Request(prompt, sampling)])
+            with torch.no_grad(), self.parts.accelerator.autocast():
+                (mb,) = self.policy.plan([Item(prompt, (rollout.token_ids,), (0,))], self.recipe.train.micro_batch_tokens)
+                ours = self.policy(mb).logp.float().cpu()
+            worst = max(worst, float((ours - torch.tensor(rollout.logprobs)).abs().max()))
+        return worst
+
+    def validate(self) -> None:
+        settings = self.recipe.validation
+        if self.parts.validate and settings and settings.every and self.step % settings.every == 0:
+            self.validation = self.parts.validate(self.step)
+
+    def log(self, batch: Batch, advantage: Tensor, tallies: list[Tally], learned: dict[str, float]) -> None:
+        every = self.recipe.train.kl_every
+        due = every > 0 and (self.step % every == 0 or self.step == 1)
+        kl = self.kl_to_start(batch) if due else None
+        metrics = step_metrics(batch, advantage, tallies, kl)
+        metrics |= {f"method/{k}": v for k, v in learned.items()}
+        metrics |= {
+            "step": self.step,
+            "gradient_norm": self.norm,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "sampled_tokens": self.sampler.sampled_tokens,
+            "dropped_prompts": len(self.sampler.dropped),
+            "validation_accuracy": self.validation,
+            **{f"seconds/{k}": v for k, v in self.seconds.items()},
+        }
+        self.parts.journal.step(metrics, batch, advantage, self.sampler.dropped)
+
+    def kl_to_start(self, batch: Batch, rollouts: int = 32) -> float:
+        """KL(policy || start) by k3 over the first graded rollouts, per token; measured after this step's update."""
+        rows = batch.graded.nonzero().squeeze(-1)[:rollouts].tolist()
+        total, tokens = 0.0, 0
+        with torch.no_grad():
+            for mb in self.policy.plan(items(batch, rows), self.recipe.train.micro_batch_tokens):
+                now = self.policy(mb).logp
+                with self.policy.weights("start"):
+                    difference = self.policy(mb).logp - now
+                total += float((difference.exp() - difference - 1).sum())
+                tokens += len(mb.targets)
+        return total / max(tokens, 1)
+
+    def checkpoint(self) -> None:
+        due = self.step % self.recipe.train.checkpoint_every == 0 or self.spent() >= 1
+        if due:
+            checkpoint.save(self.parts.folder / "checkpoints", self.step, self.state())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "sampled_tokens": self.sampler.sampled_tokens,
+            "validation": self.validation,
+            "norm": self.norm,
+            "policy": {name: p.detach() for name, p in self.policy.trainable()},
+            "optimiser": self.optimiser.state_dict(),
+            "method": self.method.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        parameters = dict(self.policy.trainable())
+        if set(parameters) != set(state["policy"]):
+            raise TrainingError("the checkpoint holds other parameters than the policy trains", "start a new run with --out")
+        with torch.no_grad():
+            for name, value in state["policy"].items():
+                parameters[name].copy_(value)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.method.load_state_dict(state["method"])
+        self.step, self.validation, self.norm = state["step"], state["validation"], state["norm"]
+        self.sampler.sampled_tokens = state["sampled_tokens"]
+
+    def progress(self) -> Progress:
+        train = self.recipe.train
+        epoch = self.step * train.prompts_per_step / len(self.parts.examples)
+        return Progress(
+            step=self.step, total=train.steps, epoch=epoch, validation=self.validation, gradients={"total": self.norm}
+        )
+
+    def spent(self) -> float:
+        """Fraction of the budget used: of sampled tokens where the recipe names them, else of steps."""
+        train = self.recipe.train
+        if train.sampled_tokens:
+            return self.sampler.sampled_tokens / train.sampled_tokens
+        return self.step / train.steps if train.steps else 1.0
+
+    def _until_spent(self) -> Iterator[int]:
+        while self.spent() < 1:
+            yield self.step
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
