@@ -177,7 +177,9 @@ def recipes() -> list[str]:
     return sorted(f.stem for f in RECIPES.glob("*.yaml"))
 
 
-def load(recipe: str, file: Path | None = None, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load(
+    recipe: str, file: Path | None = None, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Recipe:
     """The resolved recipe. `overrides` are dotted keys applied before `--set` (from flags or a method's --paper)."""
     path = RECIPES / f"{recipe}.yaml"
     if not path.is_file():
@@ -203,7 +205,9 @@ def build(values: Mapping[str, Any], where: str) -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{where}: unknown key '{key}'", near(str(first["loc"][-1]), _siblings(first["loc"]))) from error
+            raise ConfigError(
+                f"{where}: unknown key '{key}'", near(str(first["loc"][-1]), _siblings(first["loc"]))
+            ) from error
         remedy = "" if first["type"] == "value_error" else f"got {first.get('input')!r}"
         raise ConfigError(f"{where}: {key or 'recipe'}: {first['msg']}", remedy) from error
 

@@ -78,5 +78,5 @@ def attempt(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[An
     """
     try:
         return function(*args, **kwargs), None
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return None, error

@@ -84,7 +84,9 @@ class LazyImage:
                 return _on_white(image)
             return image.convert("RGB")
         except FileNotFoundError as error:
-            raise ImageError(f"item {item}: image {self.name} is missing", "fetch it or drop the item with --ids") from error
+            raise ImageError(
+                f"item {item}: image {self.name} is missing", "fetch it or drop the item with --ids"
+            ) from error
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise ImageError(f"item {item}: image {self.name} is broken ({error})", "fetch it again") from error
 

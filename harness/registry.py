@@ -47,9 +47,13 @@ class Registry(Generic[T]):
 
         def add(cls: T) -> T:
             origin = f"{cls.__module__}.{cls.__qualname__}"
-            if self._origins.get(key, origin) != origin or (origin.split(".")[0] != self.package.split(".")[0] and key in self._builtin()):
+            if self._origins.get(key, origin) != origin or (
+                origin.split(".")[0] != self.package.split(".")[0] and key in self._builtin()
+            ):
                 taken = self._origins.get(key, f"{self.package}.{_module_name(key)}")
-                raise ConfigError(f"{self.kind} '{key}' is registered twice, by {taken} and by {origin}", "rename one of them")
+                raise ConfigError(
+                    f"{self.kind} '{key}' is registered twice, by {taken} and by {origin}", "rename one of them"
+                )
             cls.key = key  # type: ignore[attr-defined]
             self._classes[key], self._origins[key] = cls, origin
             return cls
@@ -64,7 +68,10 @@ class Registry(Generic[T]):
                 raise UnknownNameError(f"unknown {self.kind} '{name}'", near(name, {*entries, *self._classes}))
             entries[name].load()
         if name not in self._classes:
-            raise ConfigError(f"{self.kind} module for '{name}' does not register '{name}'", f"decorate the class with register(\"{name}\")")
+            raise ConfigError(
+                f"{self.kind} module for '{name}' does not register '{name}'",
+                f'decorate the class with register("{name}")',
+            )
         return self._classes[name]
 
     def keys(self) -> list[str]:
@@ -94,7 +101,10 @@ class Registry(Generic[T]):
         found = {key: _parse(key, file, f"{self.package}.{file.stem}") for key, file in self._builtin().items()}
         for point in importlib.metadata.entry_points(group=self.group) if self.group else ():
             if point.name in found:
-                raise ConfigError(f"{self.kind} '{point.name}' of package {point.dist and point.dist.name} is taken", "rename its entry point")
+                raise ConfigError(
+                    f"{self.kind} '{point.name}' of package {point.dist and point.dist.name} is taken",
+                    "rename its entry point",
+                )
             found[point.name] = Entry(point.name, point.value, "(from an installed package)", {}, point.load)
         return found
 
@@ -110,7 +120,13 @@ def _parse(key: str, file: Path, module: str) -> Entry:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.decorator_list:
             for item in node.body:
-                name = item.target if isinstance(item, ast.AnnAssign) else item.targets[0] if isinstance(item, ast.Assign) else None
+                name = (
+                    item.target
+                    if isinstance(item, ast.AnnAssign)
+                    else item.targets[0]
+                    if isinstance(item, ast.Assign)
+                    else None
+                )
                 value = item.value if isinstance(item, ast.AnnAssign | ast.Assign) else None
                 if isinstance(name, ast.Name) and value is not None:
                     try:

@@ -36,7 +36,9 @@ def ratio(logp: Tensor, old_logp: Tensor, cap: float | None = None) -> Tensor:
     return value if cap is None else value.clamp(max=cap)
 
 
-def clipped_surrogate(logp: Tensor, old_logp: Tensor, advantage: Tensor, low: float, high: float, cap: float | None = None) -> Tensor:
+def clipped_surrogate(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, low: float, high: float, cap: float | None = None
+) -> Tensor:
     """`-min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)` per token, [B, T]. Source: PPO (arXiv 1707.06347), eq. 7."""
     r = ratio(logp, old_logp, cap)
     return -torch.minimum(r * advantage, r.clamp(1.0 - low, 1.0 + high) * advantage)
@@ -48,7 +50,9 @@ def kl_k3(logp: Tensor, reference: Tensor) -> Tensor:
     return torch.exp(d) - d - 1.0
 
 
-def reduce_tokens(values: Tensor, mask: Tensor, reduction: str, rollouts: float, tokens: float, length: int = 0) -> Tensor:
+def reduce_tokens(
+    values: Tensor, mask: Tensor, reduction: str, rollouts: float, tokens: float, length: int = 0
+) -> Tensor:
     """Sum of [B, T] values as a scalar under one of three denominators (of the whole mini-batch).
 
     `rollout`: mean per rollout, then over `rollouts` (GRPO); `token`: over all `tokens` (DAPO); `constant`: over

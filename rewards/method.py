@@ -289,7 +289,9 @@ class Method:
     def options(cls) -> dict[str, Any]:
         """Option names and their types."""
         hints = get_type_hints(cls)
-        return {n: h for n, h in hints.items() if not n.startswith("_") and "ClassVar" not in str(h) and hasattr(cls, n)}
+        return {
+            n: h for n, h in hints.items() if not n.startswith("_") and "ClassVar" not in str(h) and hasattr(cls, n)
+        }
 
     def settings(self) -> dict[str, Any]:
         """Option values in use."""
@@ -307,7 +309,9 @@ class Method:
     def setup(self, ctx: Context) -> None:
         """Once, also before a resume: build `networks` and `optimisers`."""
 
-    def collect(self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress) -> list[Group]:
+    def collect(
+        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
+    ) -> list[Group]:
         """Rollouts of this step; may call `draw` again."""
         return draw([Draw(example=e) for e in prompts])
 
@@ -340,7 +344,9 @@ class Method:
 
     def reduce(self, values: Tensor, batch: Batch) -> Tensor:
         total = batch.totals
-        return losses.reduce_tokens(values, batch.mask, self.reduction, total.rollouts, total.tokens, batch.max_new_tokens)
+        return losses.reduce_tokens(
+            values, batch.mask, self.reduction, total.rollouts, total.tokens, batch.max_new_tokens
+        )
 
     def learn(self, batch: Batch, ctx: Context) -> dict[str, float]:
         """Train the method's own networks, once per rollout batch; returns metrics."""
@@ -358,7 +364,10 @@ class Method:
         for kind in ("networks", "optimisers"):
             mine, given = getattr(self, kind), state[kind]
             if set(mine) != set(given):
-                raise ConfigError(f"checkpoint of method '{self.key}' has {kind} {sorted(given)}, expected {sorted(mine)}", "start a new run")
+                raise ConfigError(
+                    f"checkpoint of method '{self.key}' has {kind} {sorted(given)}, expected {sorted(mine)}",
+                    "start a new run",
+                )
             for name, item in mine.items():
                 item.load_state_dict(given[name])
 
@@ -369,7 +378,9 @@ def _typed(key: str, name: str, value: Any, annotation: Any) -> Any:
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
-        raise ConfigError(f"option '{name}' of method '{key}': {error.errors()[0]['msg']} (got {value!r})", f"it is {annotation}") from error
+        raise ConfigError(
+            f"option '{name}' of method '{key}': {error.errors()[0]['msg']} (got {value!r})", f"it is {annotation}"
+        ) from error
 
 
 method: Registry[type[Method]] = Registry("method", "rewards.methods", "rlfr_eval.methods")

@@ -76,7 +76,9 @@ class Task:
             item = self.item_id(row, number)
             missing = [c for c in self.columns if c not in row]
             if missing:
-                raise DataError(f"{self.name} item {item} lacks column '{missing[0]}'", f"it has {', '.join(map(str, row))}")
+                raise DataError(
+                    f"{self.name} item {item} lacks column '{missing[0]}'", f"it has {', '.join(map(str, row))}"
+                )
             if item in seen:
                 raise DataError(f"{self.name} has two items with id {item}", "remove one of them")
             seen.add(item)
@@ -109,7 +111,13 @@ class Task:
         source = self.hub[self.split]
         try:
             data = datasets.load_dataset(source.repository, source.config, split=source.split, revision=source.revision)
-        except (OSError, ValueError, ConnectionError, hub_errors.HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
+        except (
+            OSError,
+            ValueError,
+            ConnectionError,
+            hub_errors.HfHubHTTPError,
+            datasets.exceptions.DatasetsError,
+        ) as error:
             raise DataError(
                 f"{self.name}: cannot load {source.repository} from the hub ({type(error).__name__})",
                 "give a local copy with --data-dir, or check the network",
@@ -159,7 +167,9 @@ def decode_image(value: Any) -> Any:
     from PIL import Image
 
     if isinstance(value, Mapping):
-        return Image.open(io.BytesIO(value["bytes"])) if value.get("bytes") is not None else Image.open(str(value["path"]))
+        return (
+            Image.open(io.BytesIO(value["bytes"])) if value.get("bytes") is not None else Image.open(str(value["path"]))
+        )
     return value
 
 

@@ -32,4 +32,6 @@ def newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     try:
         return torch.load(files[-1], map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise RunError(f"checkpoint {files[-1]} cannot be read ({type(error).__name__})", "remove it to go on from the one before") from error
+        raise RunError(
+            f"checkpoint {files[-1]} cannot be read ({type(error).__name__})", "remove it to go on from the one before"
+        ) from error

@@ -46,7 +46,9 @@ class TrainerContext:
     def expert(self) -> list[Example]:
         examples = self._expert()
         if not examples:
-            raise DataError("this method starts from expert solutions and the recipe names none", "set expert.task and expert.split")
+            raise DataError(
+                "this method starts from expert solutions and the recipe names none", "set expert.task and expert.split"
+            )
         return examples
 
     def scan(self, examples: Sequence[Example], pass_: Pass) -> Iterator[Chunk]:

@@ -12,7 +12,9 @@ from rewards.method import Batch
 from trainers.steps import Tally
 
 
-def step_metrics(batch: Batch, advantage: Tensor, tallies: Sequence[Tally], kl: float | None) -> dict[str, float | None]:
+def step_metrics(
+    batch: Batch, advantage: Tensor, tallies: Sequence[Tally], kl: float | None
+) -> dict[str, float | None]:
     """Means are over graded rollouts unless the name says otherwise; `entropy` and `engine_*` are per token over the
     rollouts that were in a forward pass (nats); `engine_kl` is the k3 estimate of KL(engine || trainer)."""
     graded = batch.graded

@@ -23,7 +23,9 @@ def layer_indices(hidden: Sequence[float | int], layers: int) -> tuple[int, ...]
     chosen = {min(round(h * layers), layers - 1) if isinstance(h, float) else h for h in hidden}
     wrong = [h for h in chosen if not 0 <= h < layers]
     if wrong:
-        raise TrainingError(f"no decoder layer {wrong[0]}: the policy has {layers}", "name layers as fractions, such as 0.5")
+        raise TrainingError(
+            f"no decoder layer {wrong[0]}: the policy has {layers}", "name layers as fractions, such as 0.5"
+        )
     return tuple(sorted(chosen))
 
 
@@ -56,7 +58,9 @@ def view_items(batch: Batch, rows: Iterable[int], pass_: Pass) -> list[Item]:
 def _with_tail(shown: View, tail: int) -> View:
     prompt = shown.prompt
     if tail >= len(prompt.ids):
-        raise TrainingError(f"pass asks for {tail} prompt tokens, item {prompt.example_id} has {len(prompt.ids)}", "ask for fewer")
+        raise TrainingError(
+            f"pass asks for {tail} prompt tokens, item {prompt.example_id} has {len(prompt.ids)}", "ask for fewer"
+        )
     types = prompt.mm_token_type_ids
     if types is not None and any(types[-tail:]):
         raise TrainingError(f"the last {tail} prompt tokens of item {prompt.example_id} hold an image", "ask for fewer")
@@ -97,13 +101,15 @@ def read(method: Method, pass_: Pass, out: Output, mb: MicroBatch, batch: Batch,
     for key, value in kept.items():
         if value.shape[0] != len(mb.rows) or (value.dim() > 1 and value.shape[1] > length):
             raise TrainingError(
-                f"method '{method.key}': pass '{pass_.name}' read '{key}' of shape {tuple(value.shape)} for {len(mb.rows)} rollouts",
+                f"method '{method.key}': pass '{pass_.name}' read '{key}' as {tuple(value.shape)} for {len(mb.rows)} rows",
                 "return [b] or [b, S]",
             )
     return {f"{pass_.name}.{key}": value.detach() for key, value in kept.items()}
 
 
-def run_passes(policy: Policy, method: Method, passes: Sequence[Pass], batch: Batch, seed: int, budget: int, temperature: float) -> Batch:
+def run_passes(
+    policy: Policy, method: Method, passes: Sequence[Pass], batch: Batch, seed: int, budget: int, temperature: float
+) -> Batch:
     """The batch with the signals of all passes; rows that were not graded keep zeros."""
     rows = batch.graded.nonzero().squeeze(-1).tolist()
     signals: dict[str, Tensor] = {}
@@ -121,7 +127,11 @@ def fill(signals: dict[str, Tensor], values: Mapping[str, Tensor], rows: Sequenc
     """Put a micro-batch's readings into the batch's [B, T] or [B] tensors."""
     index = torch.as_tensor(rows, device=batch.ids.device)
     for name, value in values.items():
-        shape = (len(batch.rollouts), max(batch.ids.shape[1], value.shape[1])) if value.dim() > 1 else (len(batch.rollouts),)
+        shape = (
+            (len(batch.rollouts), max(batch.ids.shape[1], value.shape[1]))
+            if value.dim() > 1
+            else (len(batch.rollouts),)
+        )
         if name not in signals:
             signals[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
         if value.dim() > 1:

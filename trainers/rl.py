@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from torch import Tensor
 from harness.config import Recipe
 from harness.engines.base import Engine, Request
 from harness.errors import EngineError, TrainingError
-from harness.records import Example, Finish, Sampling, Status
-from rewards.method import Batch, Group, Method, Progress, totals
+from harness.records import Example, Sampling
+from rewards.method import Batch, Group, Method, Progress
 from trainers import checkpoint
 from trainers.batching import Item
 from trainers.context import TrainerContext
@@ -153,8 +153,13 @@ class Trainer:
                 self.optimise(0, 1)
                 return batch, advantage, [tally]
         train = self.recipe.train
-        passes = (*self.method.passes, *((START,) if train.kl and "start" not in {p.name for p in self.method.passes} else ()))
-        batch = run_passes(self.policy, self.method, passes, batch, self.parts.seed, train.micro_batch_tokens, train.temperature)
+        passes = (
+            *self.method.passes,
+            *((START,) if train.kl and "start" not in {p.name for p in self.method.passes} else ()),
+        )
+        batch = run_passes(
+            self.policy, self.method, passes, batch, self.parts.seed, train.micro_batch_tokens, train.temperature
+        )
         with torch.no_grad():
             advantage = advantage_of(self.method, batch)
         tallies = []
@@ -173,7 +178,10 @@ class Trainer:
                 parameter.grad = torch.zeros_like(parameter)
         self.norm = float(self.parts.accelerator.clip_grad_norm_(parameters, self.recipe.optimiser.grad_clip))
         if not math.isfinite(self.norm):
-            raise TrainingError(f"gradient norm is {self.norm} at step {self.step}", "lower optimiser.lr, or look at train/metrics.jsonl")
+            raise TrainingError(
+                f"gradient norm is {self.norm} at step {self.step}",
+                "lower optimiser.lr, or look at train/metrics.jsonl",
+            )
         settings = self.recipe.optimiser
         fraction = self.spent() + number / of / max(self.recipe.train.steps, 1)
         scale = cosine(fraction, settings.warmup, settings.final_lr) if settings.schedule == "cosine" else 1.0
@@ -206,7 +214,9 @@ class Trainer:
         for prompt in prompts.values():
             (rollout,) = self.parts.engine.generate([Request(prompt, sampling)])
             with torch.no_grad(), self.parts.accelerator.autocast():
-                (mb,) = self.policy.plan([Item(prompt, (rollout.token_ids,), (0,))], self.recipe.train.micro_batch_tokens)
+                (mb,) = self.policy.plan(
+                    [Item(prompt, (rollout.token_ids,), (0,))], self.recipe.train.micro_batch_tokens
+                )
                 ours = self.policy(mb).logp.float().cpu()
             worst = max(worst, float((ours - torch.tensor(rollout.logprobs)).abs().max()))
         return worst
@@ -265,7 +275,9 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         parameters = dict(self.policy.trainable())
         if set(parameters) != set(state["policy"]):
-            raise TrainingError("the checkpoint holds other parameters than the policy trains", "start a new run with --out")
+            raise TrainingError(
+                "the checkpoint holds other parameters than the policy trains", "start a new run with --out"
+            )
         with torch.no_grad():
             for name, value in state["policy"].items():
                 parameters[name].copy_(value)

@@ -62,7 +62,9 @@ class Sampler:
         train = self.recipe.train
         stream = stable_seed("draw", self.seed, self._step, self._calls) % 2**31
         self._calls += 1
-        default = Sampling(max_new_tokens=train.max_new_tokens, n=train.group_size, temperature=train.temperature, seed=stream)
+        default = Sampling(
+            max_new_tokens=train.max_new_tokens, n=train.group_size, temperature=train.temperature, seed=stream
+        )
         kept: list[tuple[Draw, Prompt, Request]] = []
         for draw in draws:
             prompt = self.renderer.render(draw.example)
@@ -81,11 +83,15 @@ class Sampler:
         by_prompt: dict[str, int] = {}
         for place, (_, prompt, _) in enumerate(kept):
             if by_prompt.setdefault(prompt.example_id, place) != place:
-                raise TrainingError(f"two draws of item {prompt.example_id} in one call", "ask for more samples in one Draw")
+                raise TrainingError(
+                    f"two draws of item {prompt.example_id} in one call", "ask for more samples in one Draw"
+                )
         found: list[dict[int, tuple[Rollout, Any]]] = [{} for _ in kept]
         for rollout in self.engine.generate([request for _, _, request in kept]):
             place = by_prompt[rollout.prompt_id]
-            job = Job(answer=kept[place][0].example.answer, response=rollout.text, truncated=rollout.finish is Finish.LENGTH)
+            job = Job(
+                answer=kept[place][0].example.answer, response=rollout.text, truncated=rollout.finish is Finish.LENGTH
+            )
             found[place][rollout.sample_index] = (rollout, self.verifier.submit(job))
             self.sampled_tokens += len(rollout.token_ids)
         groups = []
@@ -93,9 +99,8 @@ class Sampler:
             pairs = [rows[k] for k in sorted(rows)]
             rollouts = tuple(r for r, _ in pairs)
             verdicts = tuple(f.result()["strict"] for _, f in pairs)
-            if draw.train_example is not None:
-                prompt = self.renderer.render(draw.train_example)
-            groups.append(self._group(draw, prompt, rollouts, verdicts))
+            trained = prompt if draw.train_example is None else self.renderer.render(draw.train_example)
+            groups.append(self._group(draw, trained, rollouts, verdicts))
         return groups
 
     def _group(self, draw: Draw, prompt: Prompt, rollouts: tuple[Rollout, ...], verdicts: tuple[Verdict, ...]) -> Group:
@@ -128,9 +133,11 @@ def assemble(
     """Groups as one Batch on `device`. Rows whose grading instrument failed are masked out; probes are left out."""
     groups = [g for g in groups if g.train and g.rollouts]
     if not groups:
-        raise TrainingError("no rollout to train on in this step", "raise rendering.max_prompt_tokens, or check the method's collect")
+        raise TrainingError(
+            "no rollout to train on in this step", "raise rendering.max_prompt_tokens, or check the method's collect"
+        )
     rows = [(g, i) for g in groups for i in range(len(g.rollouts))]
-    length = max(max(len(g.rollouts[i].token_ids) for g, i in rows), 1)
+    length = max(1, *(len(g.rollouts[i].token_ids) for g, i in rows))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
     engine_logp = torch.zeros(len(rows), length)

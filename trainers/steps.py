@@ -50,7 +50,9 @@ class Tally:
 class Gradient:
     """Computes gradients of a method's loss into `policy.grad`, never stepping an optimiser."""
 
-    def __init__(self, policy: Policy, method: Method, recipe: Recipe, seed: int, backward: object, autocast: object) -> None:
+    def __init__(
+        self, policy: Policy, method: Method, recipe: Recipe, seed: int, backward: object, autocast: object
+    ) -> None:
         self.policy, self.method, self.recipe, self.seed = policy, method, recipe, seed
         self.backward, self.autocast = backward, autocast
         self.budget, self.temperature = recipe.train.micro_batch_tokens, recipe.train.temperature
@@ -112,7 +114,10 @@ class Gradient:
                     advantage[index] = advantage_of(self.method, part)
             self._backward_part(out, mb, part, advantage[index], tally)
         if not signals:
-            signals = {"old.logp": torch.zeros_like(batch.engine_logp), "old.entropy": torch.zeros_like(batch.engine_logp)}
+            signals = {
+                "old.logp": torch.zeros_like(batch.engine_logp),
+                "old.entropy": torch.zeros_like(batch.engine_logp),
+            }
         return batch.with_signals(signals), advantage, tally
 
     def grouped(self, batch: Batch, advantage: Tensor) -> Tally | None:
@@ -149,17 +154,27 @@ class Gradient:
             index = torch.as_tensor(mb.rows, device=batch.ids.device)
             with self.autocast():
                 out = self.policy(mb, (), self.temperature)
-            surrogate = (out.logp * gather(by_logp[index], mb)).sum() + (out.entropy * gather(by_entropy[index], mb)).sum()
+            surrogate = (out.logp * gather(by_logp[index], mb)).sum() + (
+                out.entropy * gather(by_entropy[index], mb)
+            ).sum()
             self.backward(surrogate)
         return tally
 
     def _values(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        signals: dict[str, Tensor] = {"now.logp": torch.zeros_like(batch.engine_logp), "now.entropy": torch.zeros_like(batch.engine_logp)}
+        signals: dict[str, Tensor] = {
+            "now.logp": torch.zeros_like(batch.engine_logp),
+            "now.entropy": torch.zeros_like(batch.engine_logp),
+        }
         with torch.no_grad():
             for mb in self.policy.plan(items(batch, rows), self.budget):
                 with self.autocast():
                     out = self.policy(mb, (), self.temperature)
-                fill(signals, {"now.logp": scatter(out.logp, mb), "now.entropy": scatter(out.entropy, mb)}, mb.rows, batch)
+                fill(
+                    signals,
+                    {"now.logp": scatter(out.logp, mb), "now.entropy": scatter(out.entropy, mb)},
+                    mb.rows,
+                    batch,
+                )
         return signals["now.logp"], signals["now.entropy"]
 
     def _active(self, batch: Batch, advantage: Tensor) -> list[int]:
@@ -183,10 +198,16 @@ def advantage_of(method: Method, batch: Batch) -> Tensor:
     """reward -> advantage -> shape, checked: [B, T], finite, zero outside the mask."""
     value = method.shape(method.advantage(method.reward(batch), batch), batch)
     if value.shape != batch.ids.shape:
-        raise TrainingError(f"method '{method.key}' returned advantages {tuple(value.shape)}, not {tuple(batch.ids.shape)}", "return [B, T]")
+        raise TrainingError(
+            f"method '{method.key}' returned advantages {tuple(value.shape)}, not {tuple(batch.ids.shape)}",
+            "return [B, T]",
+        )
     value = torch.where(batch.mask, value, torch.zeros_like(value))
     if not torch.isfinite(value).all():
-        raise TrainingError(f"method '{method.key}' returned a non-finite advantage at step {batch.progress.step}", "check reward, advantage and shape")
+        raise TrainingError(
+            f"method '{method.key}' returned a non-finite advantage at step {batch.progress.step}",
+            "check reward, advantage and shape",
+        )
     return value
 
 
