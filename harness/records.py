@@ -261,6 +261,7 @@ class Sample:
     rewards: Mapping[str, float] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    question: str = ""
     image_sha256: str = ""
     policy_version: int = 0
     seconds: float = 0.0

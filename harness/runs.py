@@ -85,7 +85,9 @@ def write_json(path: Path, value: Any) -> None:
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        raise RunError(f"{path}: a value is not finite ({error})", "this is a defect; report the run's configuration") from error
+        raise RunError(
+            f"{path}: a value is not finite ({error})", "this is a defect; report the run's configuration"
+        ) from error
     write_text(path, text + "\n")
 
 
@@ -140,7 +142,9 @@ class JsonlWriter:
         try:
             line = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
         except ValueError as error:
-            raise RunError(f"{self.path}: a value is not finite ({error})", "report the item that was logged") from error
+            raise RunError(
+                f"{self.path}: a value is not finite ({error})", "report the item that was logged"
+            ) from error
         self._file.write(line.encode("utf-8", "replace") + b"\n")
         self._file.flush()
 
@@ -238,7 +242,9 @@ class Lock:
         self._file.flush()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()

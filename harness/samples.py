@@ -1,0 +1,212 @@
+"""Verdicts become samples, samples become the log of one evaluation: what `evaluate` and `score` share.
+
+In: examples, responses and verdicts. Out: samples.jsonl, appended as samples finish and read again on resume, and in the
+end results.json and the manifest.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harness import metrics
+from harness.config import digest
+from harness.errors import RunError
+from harness.records import SCHEMA, AnswerType, Example, Finish, Rollout, Sample, Side, Status, Verdict
+from harness.runs import RESULTS, SAMPLES, JsonlWriter, read_log, write_json, write_manifest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROTOCOLS = ("official", "strict")
+LIBRARIES = ("rlfr-eval", "torch", "transformers", "vllm", "math-verify", "datasets", "qwen-vl-utils", "pillow")
+SESSIONS = "sessions.jsonl"
+
+
+def gold_text(example: Example) -> str:
+    """The gold as one line: elements of a list by commas, alternatives by bars."""
+    return (", " if example.answer.type is AnswerType.LIST else " | ").join(example.answer.golds)
+
+
+def content_hash(examples: Sequence[Example]) -> str:
+    """Hash of what is asked: ids, turns, golds and answer types, in order. Pictures are hashed when rendered."""
+    rows = [(e.id, [(m.role, m.parts) for m in e.messages], asdict(e.answer), e.rule) for e in examples]
+    return digest(rows, length=16)
+
+
+def to_sample(
+    example: Example, rollout: Rollout, verdicts: Mapping[str, Verdict], protocol: str, extra: Mapping[str, Any]
+) -> Sample:
+    """One line of the log. `extra`: further fields of Sample (categories, rewards, image_sha256)."""
+    head = verdicts[protocol]
+    return Sample(
+        id=example.id,
+        sample_index=rollout.sample_index,
+        task=example.task,
+        response=rollout.text,
+        gold=gold_text(example),
+        verdict=head.status,
+        extracted=head.extracted,
+        reason=head.reason,
+        protocol=protocol,
+        side=head.side,
+        verdicts={name: _verdict(v) for name, v in verdicts.items()},
+        finish=rollout.finish.value,
+        tokens=len(rollout.token_ids),
+        note=example.note,
+        question=example.question,
+        policy_version=rollout.policy_version,
+        seconds=round(sum(v.seconds for v in verdicts.values()), 6),
+        **extra,
+    )
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    side = verdict.side.value if verdict.side else None
+    return {"status": verdict.status.value, "extracted": verdict.extracted, "reason": verdict.reason, "side": side}
+
+
+def not_asked(example: Example, index: int, finish: Finish, reason: str) -> tuple[Rollout, dict[str, Verdict]]:
+    """A sample that no engine answered: UNGRADED on the instrument's side under every protocol."""
+    rollout = Rollout(prompt_id=example.id, sample_index=index, token_ids=(), logprobs=(), finish=finish, text="")
+    verdicts = {p: Verdict(status=Status.UNGRADED, protocol=p, reason=reason, side=Side.INSTRUMENT) for p in PROTOCOLS}
+    return rollout, verdicts
+
+
+def read_sample(row: Mapping[str, Any]) -> Sample:
+    """A Sample from its line. Raises RunError for a line of another schema."""
+    known = {f.name for f in fields(Sample)}
+    if row.get("schema") != SCHEMA or not set(row) <= known:
+        raise RunError(f"a sample has schema {row.get('schema')}, this version reads {SCHEMA}", "evaluate it again")
+    side = Side(row["side"]) if row.get("side") else None
+    return Sample(**{**row, "verdict": Status(row["verdict"]), "side": side})
+
+
+def with_protocol(sample: Sample, protocol: str) -> Sample:
+    """The same sample with another protocol's verdict as the headline."""
+    chosen = sample.verdicts[protocol]
+    row = {f.name: getattr(sample, f.name) for f in fields(Sample)}
+    side = Side(chosen["side"]) if chosen.get("side") else None
+    row |= {"verdict": Status(chosen["status"]), "extracted": chosen["extracted"], "reason": chosen["reason"]}
+    return Sample(**{**row, "side": side, "protocol": protocol})
+
+
+class SampleLog:
+    """The samples of one evaluation, in memory and, with a folder, in samples.jsonl as they are added.
+
+    Opening a folder reads what an earlier process wrote; `done` holds (id, sample index) of it. `seconds` counts the wall
+    time of all processes that worked on the folder, and `spent`, what its samples cost elsewhere.
+    """
+
+    def __init__(self, folder: Path | None, spent: float = 0.0) -> None:
+        self.folder = folder
+        self.samples: list[Sample] = []
+        self.done: set[tuple[str, int]] = set()
+        self._started, self._before = time.time(), spent
+        self._writer: JsonlWriter | None = None
+        if folder is not None:
+            self._open(folder)
+
+    def _open(self, folder: Path) -> None:
+        log, sessions = folder / SAMPLES, folder / SESSIONS
+        self._writer = JsonlWriter(log)  # opening drops a torn line, before the log is read
+        for row in read_log(log):
+            sample = read_sample(row)
+            if (sample.id, sample.sample_index) not in self.done:
+                self._keep(sample)
+        with JsonlWriter(sessions) as out:
+            last = list(read_log(sessions))[-1:]
+            if last:
+                self._before = last[0]["before"] + max(0.0, log.stat().st_mtime - last[0]["start"])
+            out.append({"start": self._started, "before": self._before})
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.time() - self._started
+
+    def _keep(self, sample: Sample) -> None:
+        self.samples.append(sample)
+        self.done.add((sample.id, sample.sample_index))
+
+    def add(self, sample: Sample) -> None:
+        """Append one sample. Adding one twice is a defect and raises RunError."""
+        if (sample.id, sample.sample_index) in self.done:
+            raise RunError(
+                f"item {sample.id} sample {sample.sample_index} came twice", "report the engine that was used"
+            )
+        if self._writer is not None:
+            self._writer.append(asdict(sample))
+        self._keep(sample)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def results_of(
+    samples: Sequence[Sample],
+    examples: Sequence[Example],
+    facts: Mapping[str, Any],
+    categories: Sequence[str],
+    verifier: Any,
+) -> dict[str, Any]:
+    """The content of results.json: `facts` (task, protocol, key ...), metrics, versions."""
+    types = {e.id: e.answer.type for e in examples}
+    clusters = None
+    if hasattr(verifier, "clusters"):
+        clusters = lambda item: lambda extracted: verifier.clusters(extracted, types[item])  # noqa: E731
+    return {
+        "schema": SCHEMA,
+        **facts,
+        **metrics.summarise(samples, categories=categories, clusters=clusters),
+        "versions": versions(),
+    }
+
+
+def finish(folder: Path, results: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write results.json, then the manifest that marks the folder as finished."""
+    write_json(folder / RESULTS, results)
+    write_manifest(folder, facts, (SAMPLES, RESULTS))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what took part, by the installed metadata (nothing is imported)."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def bar(console: Console | None, text: str, total: int, done: int) -> Iterator[Any]:
+    """A progress bar that yields `tick(sample)`, showing the running accuracy; silent without a console."""
+    if console is None:
+        yield lambda sample: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[right]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        row = progress.add_task(text, total=total, completed=done, right="")
+        seen = [0, 0]
+
+        def tick(sample: Sample) -> None:
+            seen[0], seen[1] = seen[0] + (sample.verdict is Status.CORRECT), seen[1] + 1
+            progress.update(row, advance=1, right=f"{seen[0] / seen[1]:.1%} right")
+
+        yield tick
