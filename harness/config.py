@@ -188,12 +188,9 @@ def load(
     if file is not None:
         values = _merge(values, _read(file))
     for key, value in (overrides or {}).items():
-        _assign(values, key, value)
+        assign(values, key, value)
     for item in sets:
-        key, sep, text = item.partition("=")
-        if not sep:
-            raise ConfigError(f"--set {item}: no '='", "write --set section.key=value")
-        _assign(values, key.strip(), yaml.safe_load(text))
+        assign(values, *parse_set(item))
     return build(values, str(file or path.name))
 
 
@@ -212,9 +209,9 @@ def build(values: Mapping[str, Any], where: str) -> Recipe:
         raise ConfigError(f"{where}: {key or 'recipe'}: {first['msg']}", remedy) from error
 
 
-def dump(recipe: Recipe) -> str:
-    """YAML of every resolved setting, in order."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """YAML of plain settings, in order."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
 def digest(*parts: Any, length: int = 12) -> str:
@@ -243,7 +240,16 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
+def parse_set(item: str) -> tuple[str, Any]:
+    """`section.key=value` as key and YAML value."""
+    key, sep, text = item.partition("=")
+    if not sep:
+        raise ConfigError(f"--set {item}: no '='", "write --set section.key=value")
+    return key.strip(), yaml.safe_load(text)
+
+
+def assign(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `section.key` in plain settings, making sections on the way."""
     *sections, leaf = dotted.split(".")
     for section in sections:
         if not isinstance(values.get(section), dict):

@@ -6,7 +6,7 @@ Everything is flushed step by step; after a resume the lines of steps that will 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """Writer of one run's training log below `folder`; `tracker` gets the same numbers (accelerate's trackers)."""
+    """Writer of one run's training log below `folder`; `tracker` gets the same numbers (accelerate's trackers), `note`
+    a short text for the progress bar."""
 
-    def __init__(self, folder: Path, tracker: Any = None, rollouts: bool = True) -> None:
-        self.folder, self.tracker, self.rollouts = folder, tracker, rollouts
+    def __init__(
+        self, folder: Path, tracker: Any = None, rollouts: bool = True, note: Callable[[str], None] | None = None
+    ) -> None:
+        self.folder, self.tracker, self.rollouts, self.note = folder, tracker, rollouts, note
         (folder / "rollouts").mkdir(parents=True, exist_ok=True)
         self.metrics, self.samples = folder / "metrics.jsonl", folder / "samples.jsonl"
 
@@ -51,6 +54,9 @@ class Journal:
             out.write(json.dumps({**metrics, "dropped": list(dropped)}) + "\n")
         if self.tracker is not None:
             self.tracker.log({k: v for k, v in metrics.items() if isinstance(v, int | float)}, step=number)
+        if self.note is not None:
+            held_out = metrics["validation_accuracy"]
+            self.note(f"accuracy {metrics['accuracy']:.2f}" + ("" if held_out is None else f", held-out {held_out:.2f}"))
 
     def _arrays(self, number: int, batch: Batch, advantage: torch.Tensor) -> None:
         import numpy as np

@@ -1,0 +1,134 @@
+"""The start policy of a recipe: a hub model or folder as it is, or a built-in policy after its cold start.
+
+A cold start is cached by content: the same settings and data give the same folder, built once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import config, models, tiny
+from harness.config import Recipe
+from harness.errors import ConfigError
+from harness.progress import Progress
+from harness.records import PixelBudget, PromptStyle
+from harness.runs import Lock
+
+if TYPE_CHECKING:
+    from harness.models import Loaded
+    from harness.renderer import Renderer
+    from trainers.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the start policy is (a folder or hub name) and its content identity."""
+
+    path: str
+    revision: str | None
+    digest: str
+
+
+def style(recipe: Recipe, method: Any = None) -> PromptStyle:
+    """The method's prompt where it has one, else the recipe's."""
+    own = getattr(method, "prompt", None)
+    rendering = recipe.rendering
+    return own or PromptStyle(system=rendering.system, prefix=rendering.prefix, suffix=rendering.suffix)
+
+
+def budget(recipe: Recipe) -> PixelBudget:
+    return PixelBudget(recipe.rendering.min_pixels, recipe.rendering.max_pixels)
+
+
+def renderer(loaded: Loaded, recipe: Recipe, method: Any = None) -> Renderer:
+    """The one renderer for a policy under a recipe (and a method's own prompt)."""
+    from harness.renderer import Renderer
+
+    return Renderer.of(loaded, style(recipe, method), budget(recipe))
+
+
+def trainable(loaded: Loaded, recipe: Recipe) -> Policy:
+    """The policy module over a loaded model, with the recipe's adapters and freezing."""
+    from harness.renderer import forbidden_ids
+    from trainers.policy import Policy
+
+    settings = recipe.model
+    return Policy(
+        loaded.model,
+        tokenizer=loaded.tokenizer,
+        processor=loaded.processor,
+        forbidden=forbidden_ids(loaded),
+        freeze_vision=settings.freeze_vision,
+        lora=settings.lora,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
+
+
+def training_dtype(recipe: Recipe) -> str:
+    """Trained weights are kept in float32 (a step of 1e-6 would vanish in bfloat16); frozen ones in the recipe's dtype."""
+    return recipe.model.dtype if recipe.model.lora else "float32"
+
+
+def start(recipe: Recipe, progress: Progress, device: str = "cpu") -> Start:
+    """The policy that training starts from and that `base` evaluates."""
+    path = recipe.model.path
+    if path not in tiny.NAMES:
+        return Start(path, recipe.model.revision, models.resolve(path, recipe.model.revision, weights=False)[1])
+    if recipe.cold_start is None:
+        raise ConfigError(f"recipe '{recipe.name}' uses {path} without cold_start", f"use --recipe {path}")
+    folder = _cold_started(recipe, progress, device)
+    return Start(str(folder), None, models.digest(folder))
+
+
+def _cold_started(recipe: Recipe, progress: Progress, device: str) -> Path:
+    """The folder of the cold-started built-in policy, made where it is missing."""
+    from tasks.base import task
+
+    settings = recipe.cold_start
+    assert settings is not None
+    data = task.get(settings.task)(settings.split)
+    key = config.digest(
+        "cold start",
+        recipe.model.path,
+        tiny.VERSION,
+        settings.model_dump(),
+        recipe.rendering.model_dump(),
+        data.name,
+        data.version,
+    )
+    folder = models.cache_dir() / "policies" / f"{recipe.model.path}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if (folder / "config.json").is_file():
+        return folder
+    with Lock(folder.parent / f".{folder.name}"):
+        if not (folder / "config.json").is_file():
+            _cold_start(recipe, data, folder, progress, device)
+    return folder
+
+
+def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: Progress, device: str) -> None:
+    from trainers import sft
+
+    settings = recipe.cold_start
+    assert settings is not None
+    raw = tiny.build(recipe.model.path, folder.parent / f".{folder.name}" / "raw")
+    loaded = models.load(raw, device=device)
+    policy = trainable(
+        loaded,
+        recipe.model_copy(update={"model": recipe.model.model_copy(update={"lora": None, "freeze_vision": False})}),
+    )
+    progress.say(f"cold start of {recipe.model.path} on {data.name} (once; kept in {folder})")
+    sft.train(
+        policy,
+        renderer(loaded, recipe),
+        data.load(),
+        settings,
+        seed=0,
+        budget=recipe.train.micro_batch_tokens,
+        track=progress.track,
+    )
+    policy.save(folder)
+    shutil.rmtree(raw)
