@@ -1,31 +1,25 @@
 """What a task is: where its rows are, how a row becomes an Example, how well each category did.
 
 A task file states facts (hub source, columns, licence, version), `parse(row)` and, where the benchmark has an answer
-rule of its own, a module-level `official(answer, response)` that runs in the verifier's workers. Importing it does no
-work and needs no network. Rows come from the hub through `datasets`, or from `--data-dir` in the benchmark's layout.
+rule of its own, a module-level `official(answer, response, extracted=None)` that runs in the verifier's workers. Importing
+it does no work and needs no network. Rows come from the hub through `datasets`, or from `--data-dir` in the benchmark's
+own layout or in the hub's columns (tasks/sources.py).
 """
 
 from __future__ import annotations
 
-import json
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.errors import DataError, UnknownNameError, near
-from harness.records import Example, ImageSlot, LazyImage, Message, Text
+from harness.records import Example, ImageSlot, LazyImage, Message, Sample, Text
 from harness.registry import Registry
+from tasks.sources import Hub, decode_image, hub_file, hub_tables, local_rows, open_image, read_jsonl, table_rows
 
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """Where a split is on the hub. `revision` None: not known; it is resolved and recorded at the first download."""
-
-    repository: str
-    split: str
-    config: str | None = None
-    revision: str | None = None
+__all__ = ["Hub", "Task", "decode_image", "fingerprint", "open_image", "read_jsonl", "resolve", "task", "user"]
 
 
 class Task:
@@ -62,12 +56,25 @@ class Task:
         """One row of the source as an Example with id `item`. Raises DataError naming the item."""
         raise NotImplementedError
 
+    def aggregate(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """The benchmark authors' own aggregate scores, by name, where plain accuracy is not what they report."""
+        return {}
+
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """Rows of the split, from --data-dir or the hub."""
+        """Rows of the split, from --data-dir or the hub. The hub's commit becomes `self.revision`."""
         if self.data_dir is not None:
-            yield from read_jsonl(self.data_dir / self.files.get(self.split, f"{self.split}.jsonl"), self.name)
-        else:
-            yield from self._hub_rows()
+            yield from local_rows(self.data_dir, self.local_names(), self.name)
+            return
+        tables, self.revision = hub_tables(self._source(), self.name)
+        for table in tables:
+            yield from table_rows(table)
+
+    def local_names(self) -> tuple[str, ...]:
+        """Where the split may be below --data-dir: the benchmark's own file, what `fetch` writes, the hub's layout."""
+        names = [self.files.get(self.split, f"{self.split}.jsonl"), f"{self.split}.parquet"]
+        for split in dict.fromkeys((self.split, self.hub[self.split].split if self.split in self.hub else self.split)):
+            names += [f"{split}-*.parquet", f"data/{split}-*.parquet", f"*/{split}-*.parquet"]
+        return tuple(dict.fromkeys(names))
 
     def load(self) -> list[Example]:
         """All examples of the split in file order; ids are unique. Rows without an id column are numbered from 0."""
@@ -76,9 +83,8 @@ class Task:
             item = self.item_id(row, number)
             missing = [c for c in self.columns if c not in row]
             if missing:
-                raise DataError(
-                    f"{self.name} item {item} lacks column '{missing[0]}'", f"it has {', '.join(map(str, row))}"
-                )
+                has = ", ".join(map(str, row))
+                raise DataError(f"{self.name} item {item} lacks column '{missing[0]}'", f"it has {has}")
             if item in seen:
                 raise DataError(f"{self.name} has two items with id {item}", "remove one of them")
             seen.add(item)
@@ -94,83 +100,38 @@ class Task:
         return str(number)
 
     def image(self, row: Mapping[str, Any], column: str, path_column: str = "") -> LazyImage:
-        """The row's picture: a decoded hub column, or a path relative to --data-dir."""
+        """The row's picture: a decoded hub column, or a path below --data-dir (or in the archive of the hub)."""
         value = row.get(column)
         if value is not None and not isinstance(value, str):
-            return LazyImage(f"{self.name}:{column}", lambda: decode_image(value))
-        relative = value or row.get(path_column)
-        path = (self.data_dir or Path()) / str(relative)
-        return LazyImage(str(relative), lambda: open_image(path))
+            return self.picture(value)
+        return self.picture(value or row.get(path_column))
 
-    def _hub_rows(self) -> Iterator[Mapping[str, Any]]:
-        import datasets
-        from huggingface_hub import errors as hub_errors
+    def picture(self, value: Any) -> LazyImage:
+        """A picture given by its cell or its path. Whether it exists is found when it is opened."""
+        if value is not None and not isinstance(value, str):
+            return LazyImage(f"of {self.name}", functools.partial(decode_image, value))
+        return LazyImage(value or "(not given)", functools.partial(self._open, value or "(not given)"))
 
+    def _open(self, relative: str) -> Any:
+        archive = self.hub[self.split].archive if self.split in self.hub else None
+        if self.data_dir is not None:
+            path = self.data_dir / relative
+            if archive is None or path.is_file():
+                return open_image(path)
+            return open_image(Path(relative), self.data_dir / archive)
+        if archive is None:
+            raise FileNotFoundError(relative)
+        return open_image(Path(relative), hub_file(self._source(), archive, self.revision, self.name))
+
+    def _source(self) -> Hub:
         if self.split not in self.hub:
             raise DataError(f"{self.name} is not on the hub", "give its folder with --data-dir")
-        source = self.hub[self.split]
-        try:
-            data = datasets.load_dataset(source.repository, source.config, split=source.split, revision=source.revision)
-        except (
-            OSError,
-            ValueError,
-            ConnectionError,
-            hub_errors.HfHubHTTPError,
-            datasets.exceptions.DatasetsError,
-        ) as error:
-            raise DataError(
-                f"{self.name}: cannot load {source.repository} from the hub ({type(error).__name__})",
-                "give a local copy with --data-dir, or check the network",
-            ) from error
-        self.revision = _resolved_revision(data) or source.revision
-        for name, feature in data.features.items():
-            if type(feature).__name__ == "Image":
-                data = data.cast_column(name, datasets.Image(decode=False))
-        yield from data
+        return self.hub[self.split]
 
 
-def _resolved_revision(data: Any) -> str | None:
-    """The commit that `datasets` downloaded, read from the addresses of its files (`...@commit/...`)."""
-    for address in getattr(data.info, "download_checksums", None) or {}:
-        if "@" in address:
-            return str(address.split("@", 1)[1].split("/", 1)[0])
-    return None
-
-
-def read_jsonl(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Rows of a jsonl file. Raises DataError naming file and line."""
-    if not path.is_file():
-        raise DataError(f"{name}: no file {path}", "check --data-dir, or fetch the data first")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path} line {number} is not JSON ({error})", "mend or remove the line") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path} line {number} is not a JSON object", 'write {"column": value, ...}')
-            yield row
-
-
-def open_image(path: Path) -> Any:
-    from PIL import Image
-
-    return Image.open(path)
-
-
-def decode_image(value: Any) -> Any:
-    """A picture of a hub column: {"bytes", "path"} or an already decoded image."""
-    import io
-
-    from PIL import Image
-
-    if isinstance(value, Mapping):
-        return (
-            Image.open(io.BytesIO(value["bytes"])) if value.get("bytes") is not None else Image.open(str(value["path"]))
-        )
-    return value
+def fingerprint(text: str) -> str:
+    """A short key of a question's content, for notes on items that have no id of their own."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
 
 
 def user(text: str, images: int = 0) -> tuple[Message, ...]:
@@ -183,7 +144,14 @@ task: Registry[type[Task]] = Registry("task", "tasks", "rlfr_eval.tasks")
 
 
 def resolve(name: str, data_dir: Path | None = None) -> Task:
-    """`mathvision` or `mathvision-testmini` as a Task. Raises UnknownNameError with near matches."""
+    """`mathvision` or `mathvision-testmini` as a Task; `file:PATH.jsonl` is a task without code.
+
+    Raises UnknownNameError with near matches.
+    """
+    if name.startswith("file:"):
+        from tasks.jsonl import FileTask
+
+        return FileTask(name)
     keys = task.keys()
     if name in keys:
         return task.get(name)(None, data_dir)
