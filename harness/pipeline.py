@@ -205,8 +205,8 @@ class Runner:
             project_dir=str(job.folder / "train"),
         )
         accelerator.init_trackers("tensorboard")
-        policy = policies.trainable(loaded, recipe)
         renderer = policies.renderer(loaded, recipe, self.method)
+        policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
         engine = self._engine(job.start.path, job.start.revision)
         try:
             trainer = Trainer(

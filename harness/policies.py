@@ -6,6 +6,7 @@ A cold start is cached by content: the same settings and data give the same fold
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,17 +51,15 @@ def renderer(loaded: Loaded, recipe: Recipe, method: Any = None) -> Renderer:
     return Renderer.of(loaded, style(recipe, method), budget(recipe))
 
 
-def trainable(loaded: Loaded, recipe: Recipe) -> Policy:
+def trainable(loaded: Loaded, settings: config.Model, forbidden: Sequence[int]) -> Policy:
     """The policy module over a loaded model, with the recipe's adapters and freezing."""
-    from harness.renderer import forbidden_ids
     from trainers.policy import Policy
 
-    settings = recipe.model
     return Policy(
         loaded.model,
         tokenizer=loaded.tokenizer,
         processor=loaded.processor,
-        forbidden=forbidden_ids(loaded),
+        forbidden=forbidden,
         freeze_vision=settings.freeze_vision,
         lora=settings.lora,
         gradient_checkpointing=settings.gradient_checkpointing,
@@ -116,14 +115,13 @@ def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: Progress, dev
     assert settings is not None
     raw = tiny.build(recipe.model.path, folder.parent / f".{folder.name}" / "raw")
     loaded = models.load(raw, device=device)
-    policy = trainable(
-        loaded,
-        recipe.model_copy(update={"model": recipe.model.model_copy(update={"lora": None, "freeze_vision": False})}),
-    )
+    shown = renderer(loaded, recipe)
+    full = recipe.model.model_copy(update={"lora": None, "freeze_vision": False})
+    policy = trainable(loaded, full, shown.forbidden_ids)
     progress.say(f"cold start of {recipe.model.path} on {data.name} (once; kept in {folder})")
     sft.train(
         policy,
-        renderer(loaded, recipe),
+        shown,
         data.load(),
         settings,
         seed=0,
