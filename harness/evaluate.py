@@ -23,6 +23,7 @@ from harness.runs import Lock, RunFacts, finished, read_evaluation, slug
 from harness.samples import (
     PROTOCOLS,
     SampleLog,
+    TaskFacts,
     bar,
     content_hash,
     finish,
@@ -30,11 +31,15 @@ from harness.samples import (
     read_sample,
     results_of,
     to_sample,
+    with_protocol,
 )
-from harness.samples import with_protocol as headline_of
+from rewards.verifier import VERSION
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_SAME = ("task", "task_version", "verifier", "generation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ class Plan:
     sampling: Sampling
     protocol: str
     max_prompt_tokens: int
-    categories: Sequence[str] = ()
+    facts: TaskFacts
     revision: str | None = None
     batch: int = 64
     format_style: str | None = None
@@ -78,13 +83,14 @@ def evaluate(
     seed: int = 0,
     task_version: int = 1,
     categories: Sequence[str] = (),
+    aggregate: Callable[[Sequence[Sample]], Mapping[str, float]] | None = None,
     revision: str | None = None,
     policy: str = "",
     run: RunFacts | None = None,
     batch: int = 64,
     format_style: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate and return the content of results.json.
+    """Evaluate and return the content of results.json, and under `folder` where it is.
 
     `sampling`: decoding settings of the recipe (its protocol is used where `protocol` is None). `folder`: the run's
     `eval/` folder; the evaluation goes to `<folder>/<task>-<key8>`; None keeps everything in memory (validation).
@@ -105,7 +111,7 @@ def evaluate(
         ),
         protocol=protocol or sampling.protocol,
         max_prompt_tokens=max_prompt_tokens,
-        categories=categories,
+        facts=TaskFacts(categories=categories, aggregate=aggregate),
         revision=revision,
         batch=batch,
         format_style=format_style,
@@ -120,7 +126,7 @@ def evaluate(
         if finished(target) is None:
             _adopt(target, parts, plan.protocol)
             _run(plan, tools, target, {**parts, "run": asdict(run) if run else {}}, progress)
-    return dict(read_evaluation(target).results)
+    return {**read_evaluation(target).results, "folder": str(target)}
 
 
 def _check(plan: Plan) -> None:
@@ -138,6 +144,7 @@ def key_parts(plan: Plan, tools: Tools, policy: str) -> dict[str, Any]:
     return {
         "task": plan.task,
         "task_version": plan.version,
+        "verifier": VERSION,
         "protocol": plan.protocol,
         "generation": {
             "content": content_hash(plan.examples),
@@ -156,11 +163,11 @@ def _adopt(target: Path, parts: Mapping[str, Any], protocol: str) -> None:
         return
     for manifest in sorted(target.parent.glob(f"{slug(parts['task'])}-*/manifest.json")):
         facts = finished(manifest.parent) or {}
-        if all(facts.get(k) == parts[k] for k in ("task", "task_version", "generation")):
+        if all(facts.get(k) == parts[k] for k in _SAME):
             source = read_evaluation(manifest.parent)
             with SampleLog(target, spent=source.results["cost"]["seconds"]) as log:
                 for row in source.samples():
-                    log.add(headline_of(read_sample(row), protocol))
+                    log.add(with_protocol(read_sample(row), protocol))
             return
 
 
@@ -188,9 +195,9 @@ def _run(
         "pixel_budget": asdict(first.pixel_budget) if first.pixel_budget else None,
         "cost": {"seconds": round(seconds, 3), "sampled_tokens": sum(s.tokens for s in samples)},
     }
-    results = results_of(samples, plan.examples, described, plan.categories, tools.verifier)
+    results = results_of(samples, plan.examples, described, plan.facts, tools.verifier)
     if folder is not None:
-        finish(folder, results, {k: facts[k] for k in ("task", "task_version", "protocol", "generation")})
+        finish(folder, results, {k: facts[k] for k in (*_SAME, "protocol")})
     return results
 
 
@@ -262,7 +269,7 @@ class _Batch:
 
     def _log(self, example: Example, prompt: Prompt, rollout: Rollout, verdicts: Mapping[str, Verdict]) -> None:
         extra = {
-            "categories": {c: example.metadata.get(c) for c in self.plan.categories},
+            "categories": {c: example.metadata.get(c) for c in self.plan.facts.categories},
             "rewards": self._rewards(rollout, verdicts),
             "image_sha256": prompt.patches.sha256 if prompt.patches else "",
         }

@@ -179,3 +179,10 @@ def select(examples: Sequence[Example], limit: int | None, ids: Sequence[str] | 
         wanted = set(ids)
         examples = [e for e in examples if e.id in wanted]
     return list(examples[:limit])
+
+
+def protocol(text: str | None) -> Protocol | None:
+    """`official` or `strict`; None stays None."""
+    if text is None or text in ("official", "strict"):
+        return text  # type: ignore[return-value]
+    raise ConfigError(f"--protocol '{text}'", near(text, ("official", "strict")))

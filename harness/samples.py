@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -159,20 +159,38 @@ def results_of(
     samples: Sequence[Sample],
     examples: Sequence[Example],
     facts: Mapping[str, Any],
-    categories: Sequence[str],
+    task: TaskFacts,
     verifier: Any,
 ) -> dict[str, Any]:
-    """The content of results.json: `facts` (task, protocol, key ...), metrics, versions."""
-    types = {e.id: e.answer.type for e in examples}
-    clusters = None
-    if hasattr(verifier, "clusters"):
-        clusters = lambda item: lambda extracted: verifier.clusters(extracted, types[item])  # noqa: E731
-    return {
-        "schema": SCHEMA,
-        **facts,
-        **metrics.summarise(samples, categories=categories, clusters=clusters),
-        "versions": versions(),
-    }
+    """The content of results.json: `facts` (task, protocol, key ...), metrics, the authors' aggregates, versions."""
+    found = metrics.summarise(samples, categories=task.categories, clusters=_clusters(examples, verifier))
+    own = dict(task.aggregate(samples)) if task.aggregate else {}
+    return {"schema": SCHEMA, **facts, **found, **({"aggregate": own} if own else {}), "versions": versions()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFacts:
+    """What results need of a task: `categories` to break down by, `aggregate` the authors' own scores, if any."""
+
+    categories: Sequence[str] = ()
+    aggregate: Callable[[Sequence[Sample]], Mapping[str, float]] | None = None
+
+
+def _clusters(examples: Sequence[Example], verifier: Any) -> Callable[[str], metrics.Clusters]:
+    """Equal answers by the verifier; it is asked only where answers differ in their text."""
+    answers = {e.id: e.answer for e in examples}
+
+    def of_item(item: str) -> metrics.Clusters:
+        def equal(extracted: Sequence[str | None]) -> list[int]:
+            plain = metrics.equal_text(extracted)
+            if max(plain, default=-1) <= 0:
+                return plain
+            found = verifier.clusters(extracted, answers[item].type, answers[item].choices)
+            return [-1 if text is None else number for text, number in zip(extracted, found, strict=True)]
+
+        return equal
+
+    return of_item
 
 
 def finish(folder: Path, results: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -193,11 +211,17 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def bar(console: Console | None, text: str, total: int, done: int) -> Iterator[Any]:
-    """A progress bar that yields `tick(sample)`, showing the running accuracy; silent without a console."""
+def bar(console: Console | None, text: str, total: int, done: int) -> Iterator[Callable[[Sample], None]]:
+    """Yields `tick(sample)`: a progress bar with the running accuracy; on a stream that is no terminal a line a minute."""
     if console is None:
         yield lambda sample: None
-        return
+    elif not console.is_terminal:
+        yield _Lines(console, text, total, done)
+    else:
+        yield from _live(console, text, total, done)
+
+
+def _live(console: Console, text: str, total: int, done: int) -> Iterator[Callable[[Sample], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[right]}"))
@@ -210,3 +234,22 @@ def bar(console: Console | None, text: str, total: int, done: int) -> Iterator[A
             progress.update(row, advance=1, right=f"{seen[0] / seen[1]:.1%} right")
 
         yield tick
+
+
+class _Lines:
+    """Progress for a log file: one line a minute and one at the end."""
+
+    def __init__(self, console: Console, text: str, total: int, done: int) -> None:
+        self.console, self.text, self.total, self.count = console, text, total, done
+        self.right, self.seen, self.shown = 0, 0, time.monotonic()
+
+    def __call__(self, sample: Sample) -> None:
+        self.right, self.seen, self.count = (
+            self.right + (sample.verdict is Status.CORRECT),
+            self.seen + 1,
+            self.count + 1,
+        )
+        if self.count == self.total or time.monotonic() - self.shown > 60:
+            self.shown = time.monotonic()
+            share = f"{self.right / self.seen:.1%} right"
+            self.console.print(f"{self.text}: {self.count}/{self.total}  {share}", highlight=False)

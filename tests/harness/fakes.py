@@ -76,6 +76,10 @@ class Exact:
         self.jobs.append(job)
         return self.pool.submit(self._grade, job)
 
+    def clusters(self, answers: Sequence[str | None], type: AnswerType, choices: Sequence[str] = ()) -> list[int]:
+        names = list(dict.fromkeys(answers))
+        return [names.index(a) for a in answers]
+
     def _grade(self, job: Any) -> dict[str, Verdict]:
         time.sleep(self.delay)
         return {p: self._verdict(job, p) for p in job.protocols}

@@ -58,7 +58,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def without_cost(results: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in results.items() if k != "cost"}
+    return {k: v for k, v in results.items() if k not in ("cost", "folder")}
 
 
 def test_results_and_log_of_a_small_task(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_results_and_log_of_a_small_task(tmp_path: Path) -> None:
     assert results["run"]["method"] == "base" and results["prompt_example"] == "what is 0?"
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith("toy-test-") and len(folder.name) == len("toy-test-") + 8
-    assert runs.read_evaluation(folder).results == results
+    assert {**runs.read_evaluation(folder).results, "folder": str(folder)} == results
     row = {r["id"]: r for r in lines(tmp_path)}["4"]
     assert (row["response"], row["gold"], row["verdict"], row["extracted"]) == ("1", "1", "correct", "1")
     assert set(row["verdicts"]) == {"official", "strict"} and row["rewards"] == {"outcome": 1.0}
