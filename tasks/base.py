@@ -40,6 +40,8 @@ class Task:
     """Columns without which a row cannot be read."""
     categories: ClassVar[tuple[str, ...]] = ()
     """Metadata keys by which results are broken down."""
+    lenient: ClassVar[str] = ""
+    """How the benchmark's own rule can accept an answer that is none ("" when it cannot)."""
 
     def __init__(self, split: str | None = None, data_dir: Path | None = None) -> None:
         if split is not None and split not in self.splits:
@@ -55,6 +57,12 @@ class Task:
     def parse(self, row: Mapping[str, Any], item: str) -> Example:
         """One row of the source as an Example with id `item`. Raises DataError naming the item."""
         raise NotImplementedError
+
+    def right(self, example: Example) -> Sequence[str]:
+        """Right responses for the self-proof: each gold in the form that the task's rules ask for."""
+        from tasks.contract import marked
+
+        return marked(example.answer)
 
     def aggregate(self, samples: Sequence[Sample]) -> dict[str, float]:
         """The benchmark authors' own aggregate scores, by name, where plain accuracy is not what they report."""
