@@ -245,13 +245,14 @@ class Runner:
     def _engine(self, path: str, revision: str | None) -> Engine:
         from harness.engines import create
 
+        recipe = self.recipe
         return create(
-            self.recipe.engine.name,
+            recipe.engine.name,
             path=path,
             revision=revision,
-            dtype=self.recipe.model.dtype,
+            dtype=recipe.model.dtype,
             device=self.job.device,
-            batch=self.recipe.engine.batch,
+            batch=recipe.engine.batch,
             say=self.progress.say,
         )
 

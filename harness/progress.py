@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 
@@ -37,7 +37,7 @@ class Progress:
 
     def track(self, items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
         """Iterate with a bar. `total` is asked of the items where it is not given."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         if self.quiet:
             yield from items

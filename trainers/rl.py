@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.config import Recipe
 from harness.engines.base import Engine, Request
 from harness.errors import EngineError, TrainingError
-from harness.records import Example, Sampling
+from harness.records import Example, Prompt, Sampling
 from rewards.method import Batch, Group, Method, Progress
 from trainers import checkpoint
 from trainers.batching import Item
@@ -75,7 +75,8 @@ class Trainer:
         self.gradient = Gradient(
             parts.policy, parts.method, recipe, parts.seed, parts.accelerator.backward, parts.accelerator.autocast
         )
-        self.step, self.validation, self.norm = 0, None, 0.0
+        self.step, self.norm = 0, 0.0
+        self.validation: float | None = None
         self.seconds: dict[str, float] = {}
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -149,9 +150,8 @@ class Trainer:
             self.optimiser.zero_grad(set_to_none=True)
             done = self.gradient.single(batch)
             if done is not None:
-                batch, advantage, tally = done
                 self.optimise(0, 1)
-                return batch, advantage, [tally]
+                return done[0], done[1], [done[2]]
         train = self.recipe.train
         passes = (
             *self.method.passes,
@@ -204,7 +204,7 @@ class Trainer:
 
     def probe(self) -> float:
         """Largest difference of log-probabilities over a few greedy tokens of the first prompts (text and image)."""
-        prompts = {}
+        prompts: dict[bool, Prompt] = {}
         for example in self.parts.examples[:16]:
             prompt = self.parts.renderer.render(example)
             if len(prompt.ids) <= self.recipe.rendering.max_prompt_tokens:

@@ -169,7 +169,7 @@ def assemble(
         rollouts=tuple(g.rollouts[i] for g, i in rows),
         verdicts=verdicts,
         components=named,
-        **{name: tensor.to(device) for name, tensor in tensors.items()},
+        **_on(device, tensors),
         spans={k: v.to(device) for k, v in spans([g.rollouts[i] for g, i in rows], decode).items()},
         totals=totals(mask, graded, group),
         progress=progress,
@@ -177,6 +177,10 @@ def assemble(
         max_new_tokens=recipe.train.max_new_tokens,
         signals_ready=False,
     )
+
+
+def _on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _clusters(group: Group, clusters: Callable[..., list[int]]) -> list[int]:

@@ -8,7 +8,8 @@ backward then run in micro-batches with these numbers; exact for any loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -51,7 +52,13 @@ class Gradient:
     """Computes gradients of a method's loss into `policy.grad`, never stepping an optimiser."""
 
     def __init__(
-        self, policy: Policy, method: Method, recipe: Recipe, seed: int, backward: object, autocast: object
+        self,
+        policy: Policy,
+        method: Method,
+        recipe: Recipe,
+        seed: int,
+        backward: Callable[[Tensor], None],
+        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.policy, self.method, self.recipe, self.seed = policy, method, recipe, seed
         self.backward, self.autocast = backward, autocast
@@ -98,7 +105,8 @@ class Gradient:
         plan = self.policy.plan(items(batch, rows), self.budget)
         if splits_groups(plan, batch) and not (early is not None and self.row_wise()):
             return None
-        tally, signals = Tally(rows=len(rows)), {}
+        tally = Tally(rows=len(rows))
+        signals: dict[str, Tensor] = {}
         advantage = torch.zeros(batch.ids.shape, device=batch.ids.device) if early is None else early
         layers = layer_indices(pass_.hidden, self.policy.layers)
         for mb in plan:

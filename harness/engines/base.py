@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import ConfigError
 from harness.records import Prompt, Rollout, Sampling
 from harness.registry import Registry
 
@@ -28,7 +30,15 @@ class Request:
 class Engine:
     """Base of engines. `version` is the policy version of the weights in use; every rollout carries it."""
 
+    key: ClassVar[str]
     version: int = 0
+
+    @classmethod
+    def open(
+        cls, path: str | Path, revision: str | None = None, dtype: str = "float32", device: str = "cpu", batch: int = 64
+    ) -> Engine:
+        """An engine over the policy at `path`. Raises ModelError, EngineError; ConfigError where it runs no policy."""
+        raise ConfigError(f"engine '{cls.key}' runs no policy", "use --engine auto")
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
         """Rollouts in the order in which they finish. Raises EngineError, never returns a partial response as whole."""
