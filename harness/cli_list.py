@@ -12,6 +12,7 @@ from rich.table import Table
 
 from harness.errors import UnknownNameError, near
 from harness.registry import Entry, Registry, load_plugin
+from harness.terminal import stdout
 
 
 def main(what: str, plugins: Sequence[Path] = (), console: Console | None = None) -> None:
@@ -20,7 +21,7 @@ def main(what: str, plugins: Sequence[Path] = (), console: Console | None = None
         raise UnknownNameError(f"cannot list '{what}'", near(what, KINDS))
     for file in plugins:
         load_plugin(file)
-    console = console or Console()
+    console = console or stdout()
     for kind in [what] if what else KINDS:
         if not what:
             console.print(kind, style="bold")
@@ -28,10 +29,12 @@ def main(what: str, plugins: Sequence[Path] = (), console: Console | None = None
 
 
 def _table(*columns: str) -> Table:
-    """The first column keeps its width, the others fold."""
+    """Names keep their width, the last column folds."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold", style="cyan" if number == 0 else None)
+        table.add_column(
+            column, no_wrap=number < len(columns) - 1, overflow="fold", style="cyan" if number == 0 else None
+        )
     return table
 
 
@@ -49,7 +52,7 @@ def _tasks() -> Table:
 
     table = _table("task", "modality", "splits", "licence", "version", "what")
     for entry in task.entries():
-        splits = ", ".join(fact(entry, "splits"))
+        splits = " ".join(fact(entry, "splits"))
         cells = [fact(entry, "modality"), splits, fact(entry, "licence"), str(fact(entry, "version"))]
         table.add_row(entry.key, *cells, entry.summary)
     return table
@@ -74,12 +77,12 @@ def _engines() -> Table:
 def _recipes() -> Table:
     from harness import config
 
-    table = _table("recipe", "modality", "model", "trains on", "budget", "source")
+    table = _table("recipe", "modality", "model", "trains on", "budget")
     for name in config.recipes():
         recipe = config.load(name)
         train = recipe.train
         budget = f"{train.sampled_tokens:,} tokens" if train.sampled_tokens else f"{train.steps} steps"
-        table.add_row(name, recipe.modality, recipe.model.path, f"{train.task}-{train.split}", budget, recipe.source)
+        table.add_row(name, recipe.modality, recipe.model.path, f"{train.task}-{train.split}", budget)
     return table
 
 

@@ -9,6 +9,7 @@ from harness.cli_list import methods_registry
 from harness.errors import UnknownNameError, near
 from harness.pipeline_options import RunOptions, check
 from harness.registry import load_plugin
+from harness.terminal import stdout
 
 
 def run(options: RunOptions, console: Console | None = None) -> None:
@@ -20,7 +21,7 @@ def run(options: RunOptions, console: Console | None = None) -> None:
     from leaderboards.board import present
 
     folders = pipeline.run(options)
-    console = console or Console()
+    console = console or stdout()
     present([read_evaluation(folder) for folder in folders], console)
     for folder in sorted({f.parent.parent for f in folders}):
         console.print(f"run: {folder}", highlight=False, soft_wrap=True)
