@@ -119,7 +119,7 @@ def _changed(answer: Answer) -> Iterator[tuple[str, str]]:
         yield "negated", f"not {_unwrapped(gold)}"
         yield "half", _unwrapped(gold)[: len(_unwrapped(gold)) // 2]
     else:
-        yield "more added", f"{gold} + 987654"
+        yield "another value", f"7.31 + 3 \\cdot ({gold})"
         yield "one more answer", f"{gold}, 987654"
 
 

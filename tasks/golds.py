@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from harness.errors import DataError
 from harness.records import Answer, AnswerType
 
 _INTEGER = re.compile(r"[-+]?\d+(?:\.0+)?|[-+]?\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+")
@@ -32,9 +33,8 @@ def typed(*golds: str | int | float) -> Answer:
 def _plain(gold: str | int | float) -> str:
     if isinstance(gold, float) and gold.is_integer():
         return str(int(gold))
-    text = str(gold).strip()
-    inner = text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == "$" else text
-    return text if "$" in inner.replace(r"\$", "") else inner
+    text = re.sub(r"(?<!\\)\$", "", str(gold)).strip()
+    return re.sub(r"^\\q?quad(?![a-zA-Z])\s*", "", text).removesuffix(".").strip()
 
 
 def _type(text: str) -> AnswerType:
@@ -54,3 +54,11 @@ def integer(text: str) -> str:
 def choice(letter: str, options: Sequence[str] = ()) -> Answer:
     """A lettered gold with the texts of its options (empty where they stand in the picture)."""
     return Answer(type=AnswerType.CHOICE, golds=(letter,), choices=tuple(options))
+
+
+def whole(gold: str | int | float, where: str) -> Answer:
+    """An integer gold in any published spelling (`025`, 142.0, `336^\\circ`). Raises DataError naming `where`."""
+    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", _plain(gold)).strip()
+    if not _INTEGER.fullmatch(text):
+        raise DataError(f"{where}: the gold {gold!r} is not an integer", "check the file")
+    return Answer(type=AnswerType.INTEGER, golds=(integer(text),))

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Example
-from tasks.base import Hub, Task, task, user
-from tasks.golds import typed
+from tasks.base import Hub, task
+from tasks.mathematics import MathTask
 
 
 @task.register("math500")
-class Math500(Task):
+class Math500(MathTask):
     """MATH-500: 500 competition problems of the MATH test split."""
 
     licence = "MIT"
@@ -27,14 +26,6 @@ class Math500(Task):
     columns = ("problem", "answer")
     categories = ("level", "subject")
 
-    def parse(self, row: Mapping[str, Any], item: str) -> Example:
+    def known(self, row: Mapping[str, Any]) -> dict[str, Any]:
         level = row.get("level", row.get("difficulty"))
-        known = {"level": int(level) if level is not None else None, "subject": row.get("subject")}
-        return Example(
-            id=item,
-            task=self.name,
-            messages=user(row["problem"]),
-            answer=typed(row["answer"]),
-            solution=row.get("solution"),
-            metadata={key: value for key, value in known.items() if value is not None},
-        )
+        return super().known({**row, "level": int(level) if level is not None else None})
