@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from harness.codec import Codec
 from harness.config import digest
 from harness.errors import ConfigError, DataError, ImageError
 from harness.records import Example, ImagePatches, ImageSlot, Message, PixelBudget, Prompt, PromptStyle, Text
@@ -30,11 +31,13 @@ PLAIN_TEMPLATE = (
 )
 """For base models whose tokenizer brings no chat template."""
 
-VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-"""Never sampled: each would claim an image that is not there."""
-
 MAX_RATIO = 100
 """Longest aspect ratio rendered: half of what Qwen's processors accept, as rounding a thin side can double the ratio."""
+
+
+def forbidden_ids(loaded: Loaded) -> tuple[int, ...]:
+    """Ids that a policy may not sample, for whoever needs them without a renderer."""
+    return Codec.of(loaded).forbidden_ids
 
 
 class Renderer:
@@ -56,16 +59,9 @@ class Renderer:
     ) -> None:
         self.tokenizer, self.processor, self.style, self.budget = tokenizer, processor, style, budget
         self.template: str = tokenizer.chat_template or PLAIN_TEMPLATE
-        self.vocab_size = vocab_size
-        ends = getattr(generation_config, "eos_token_id", None)
-        ends = tokenizer.eos_token_id if ends is None else ends
-        self.end_ids: tuple[int, ...] = (
-            tuple(ends) if isinstance(ends, list | tuple) else () if ends is None else (int(ends),)
-        )
-        if not self.end_ids:
-            raise ConfigError("the policy names no end token", "set eos_token_id in its generation_config.json")
-        pad = tokenizer.pad_token_id
-        self.pad_id: int = self.end_ids[0] if pad is None else int(pad)
+        self.codec = Codec(tokenizer, generation_config, vocab_size or 0)
+        self.end_ids, self.pad_id = self.codec.end_ids, self.codec.pad_id
+        self.forbidden_ids = self.codec.forbidden_ids
         self._check_style()
 
     @classmethod
@@ -88,14 +84,6 @@ class Renderer:
         style, budget = self.style, self.budget
         pixels = (budget.min_pixels, budget.max_pixels) if self.processor is not None else None
         return digest(self.template, style.system, style.prefix, style.suffix, pixels)
-
-    @cached_property
-    def forbidden_ids(self) -> tuple[int, ...]:
-        """Ids that may not be sampled: vision tokens, and embedding rows that are no token."""
-        vocabulary = self.tokenizer.get_vocab()
-        vision = {vocabulary[token] for token in VISION_TOKENS if token in vocabulary}
-        rows = range(max(vocabulary.values()) + 1, self.vocab_size or 0)
-        return tuple(sorted({*vision, *rows} - set(self.end_ids)))
 
     def render(self, example: Example) -> Prompt:
         """The prompt of an example, ending where the response begins; never truncated.
@@ -135,10 +123,7 @@ class Renderer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The verifier's view of a response: without control tokens and without the end token."""
-        kept = list(ids)
-        while kept and kept[-1] in self.end_ids:
-            kept.pop()
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return self.codec.decode(ids)
 
     # ------------------------------------------------------------------------------------------------ text
 

@@ -53,7 +53,7 @@ TEXT: dict[str, Any] = {
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 8192,
+    "max_position_embeddings": 32_768,
     "rms_norm_eps": 1e-6,
 }
 

@@ -119,7 +119,7 @@ def adapter(copy: Path, tmp_path: Path) -> Path:
         for name, weight in wrapped.named_parameters():
             if "lora_" in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
-    wrapped.save_pretrained(tmp_path / "adapter")
+    wrapped.save_pretrained(str(tmp_path / "adapter"))
     settings = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
     (tmp_path / "adapter/adapter_config.json").write_text(
         json.dumps({**settings, "base_model_name_or_path": str(copy)})

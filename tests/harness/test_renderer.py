@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,18 +24,18 @@ def picture(width: int = 90, height: int = 60, seed: int = 0) -> Image.Image:
 
 
 def example(text: str = "What is 3 + 4?", images: tuple[Image.Image, ...] = (), solution: str | None = None) -> Example:
-    parts = (*(ImageSlot(n) for n in range(len(images))), Text(text))
+    parts: tuple[Text | ImageSlot, ...] = (*(ImageSlot(n) for n in range(len(images))), Text(text))
     return Example(
         id="7",
         task="made-up",
         messages=(Message("user", parts),),
         answer=Answer(type=AnswerType.INTEGER, golds=("7",)),
-        images=tuple(LazyImage(f"i{n}", lambda image=image: image) for n, image in enumerate(images)),
+        images=tuple(LazyImage(f"i{n}", image.copy) for n, image in enumerate(images)),
         solution=solution,
     )
 
 
-def renderer(loaded: models.Loaded, budget: PixelBudget = BUDGET, **style: str | None) -> Renderer:
+def renderer(loaded: models.Loaded, budget: PixelBudget = BUDGET, **style: Any) -> Renderer:
     return Renderer.of(loaded, PromptStyle(**style), budget)
 
 
@@ -104,7 +105,7 @@ def test_prompt_and_response_are_the_start_of_the_whole_dialogue(
     prompt, response = made.render(item), made.render_solution(item)
     assert response[-1] in made.end_ids and made.decode(response) == item.solution
     turns = [*made._messages(item), {"role": "assistant", "content": item.solution}]
-    text = made.tokenizer.apply_chat_template(turns, tokenize=False)
+    text = str(made.tokenizer.apply_chat_template(turns, tokenize=False))
     whole = made._encode(text if system is not None else text[text.index("<|im_start|>user") :])
     assert whole[: len(prompt.engine_ids) + len(response)] == (*prompt.engine_ids, *response)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_loads_through_the_auto_classes(name: str, tiny_folders: dict[str, Path]
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
     folder = tiny_folders[name]
-    kind = AutoModelForImageTextToText if name == "tiny-vl" else AutoModelForCausalLM
+    kind: Any = AutoModelForImageTextToText if name == "tiny-vl" else AutoModelForCausalLM
     model, info = kind.from_pretrained(folder, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     assert 0.5e6 < sum(p.numel() for p in model.parameters()) < 1e6
