@@ -47,33 +47,48 @@ Plugins = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", short_help="Train methods, evaluate them, print one table.")
 def run_(
     task: Annotated[
         str, typer.Option(help="Tasks to evaluate, e.g. mathvision or math500,arithmetic.", metavar="T[,T]")
     ],
     method: Annotated[str, typer.Option(help="Methods to train; `base` does not train.", metavar="M[,M]")] = "",
-    model: Annotated[str | None, typer.Option(help="Start policy: tiny-lm, tiny-vl, a hub name or a folder.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="Evaluate this checkpoint as it is; needs --label.")] = None,
-    label: Annotated[str | None, typer.Option(help="Name of the row of --policy.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Settings shared by all methods (rlfr-eval list recipes).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Start policy: tiny-lm, tiny-vl, a hub name or a folder.", metavar="NAME|PATH")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Evaluate this checkpoint as it is; needs --label.", metavar="PATH")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Name of the row of --policy.", metavar="NAME")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Settings shared by all methods (rlfr-eval list recipes).", metavar="NAME")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Seeds; the table averages over them.", metavar="0,1")] = "0",
     budget: Annotated[
         str | None, typer.Option(help="Training budget: steps (200) or sampled tokens (2Mtokens).", metavar="AMOUNT")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="Samples per item; above 1 at temperature 0.6.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the evaluation; 0 is greedy.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest evaluated response.")] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="official (the benchmark's answer rule) or strict (a marked answer only).")
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Samples per item; above 1 at temperature 0.6.", metavar="K")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate the first items only.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Of the evaluation; 0 is greedy.", metavar="X")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest evaluated response, in tokens.", metavar="N")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="official (the benchmark's answer rule) or strict (a marked answer only).", metavar="NAME"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate the first items only.", metavar="N")] = None,
     ids: Annotated[Path | None, typer.Option(help="Evaluate the items named in this file.", metavar="FILE")] = None,
     data_dir: Annotated[
         list[str] | None,
         typer.Option(help="Local benchmark files, for all tasks or one; repeatable.", metavar="[T=]DIR"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Generation engine (rlfr-eval list engines).")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Generation engine (rlfr-eval list engines).", metavar="NAME")
+    ] = None,
     plugin: Plugins = None,
     config: Annotated[Path | None, typer.Option(help="YAML settings over the recipe's.", metavar="FILE")] = None,
     set_: Annotated[
@@ -124,21 +139,23 @@ def run_(
     )
 
 
-@app.command("score")
+@app.command("score", short_help="Grade responses that exist already.")
 def score_(
-    task: Annotated[str, typer.Option(help="The task, e.g. mathvision or mathvista-testmini.")],
+    task: Annotated[str, typer.Option(help="The task, e.g. mathvision or mathvista-testmini.", metavar="T")],
     responses: Annotated[Path, typer.Option(help='Lines {"id": .., "response": ..}.', metavar="F.jsonl")],
     out: Annotated[Path, typer.Option(help="Folder for results.json and samples.jsonl.", metavar="DIR")],
     data_dir: Annotated[
         Path | None, typer.Option(help="The benchmark's files in its own layout.", metavar="DIR")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="official (the benchmark's answer rule) or strict.")] = "official",
+    protocol: Annotated[
+        str, typer.Option(help="official (the benchmark's answer rule) or strict.", metavar="NAME")
+    ] = "official",
     response_field: Annotated[str, typer.Option(help="Column of the response.", metavar="NAME")] = "response",
     extracted_field: Annotated[
         str | None,
         typer.Option(help="Column with an extracted answer, used instead of our extraction.", metavar="NAME"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score the first items only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score the first items only.", metavar="N")] = None,
     ids: Annotated[Path | None, typer.Option(help="Score the items named in this file.", metavar="FILE")] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -151,9 +168,9 @@ def score_(
     The id is a string or number under "id" or the benchmark's own id column (MathVista: pid). Several lines of one id
     are several samples. Rows of a benchmark without an id column are numbered from 0. Other keys are ignored.
     """
-    from harness import pipeline_options, score
+    from harness import cli_run, pipeline_options, score
 
-    score.main(
+    cli_run.score_and_print(
         score.ScoreOptions(
             task=task,
             responses=responses,
@@ -169,25 +186,25 @@ def score_(
     )
 
 
-@app.command("show")
+@app.command("show", short_help="Read graded samples in the terminal.")
 def show_(
     run: Annotated[
         Path, typer.Argument(help="A run folder, an evaluation folder or the --out of score.", metavar="RUN")
     ],
     wrong: Annotated[bool, typer.Option("--wrong", help="Only samples that are not correct.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many samples.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="How many samples.", metavar="N")] = 10,
 ) -> None:
     """Read samples in the terminal: question, response, extracted answer, gold, verdict and why.
 
     \b
     rlfr-eval show runs/tiny-lm/rlfr/arithmetic/s0-1a2b3c4d --wrong --limit 5
     """
-    from harness import show
+    from harness.show import show
 
-    show.main(run, wrong=wrong, limit=limit)
+    show(run, wrong=wrong, limit=limit)
 
 
-@app.command("list")
+@app.command("list", short_help="Tasks, methods, engines, recipes.")
 def list_(
     what: Annotated[str, typer.Argument(help="tasks, methods, engines or recipes; nothing lists all.")] = "",
     plugin: Plugins = None,
@@ -202,13 +219,13 @@ def list_(
     cli_list.main(what, tuple(plugin or ()))
 
 
-@app.command("leaderboard")
+@app.command("leaderboard", short_help="Tables from all finished runs.")
 def leaderboard_(
     out: Annotated[
         Path, typer.Option(help="Where run folders are; the tables are written there too.", metavar="DIR")
     ] = Path("runs"),
     format: Annotated[str, typer.Option(help="Files to write: md, csv, html.", metavar="F[,F]")] = "md,csv",
-    baseline: Annotated[str, typer.Option(help="Method that the others are compared with.")] = "base",
+    baseline: Annotated[str, typer.Option(help="Row that the others are compared with.", metavar="NAME")] = "base",
 ) -> None:
     """Tables from all finished runs of a folder, printed and written as leaderboard.md, .csv, .html.
 
@@ -245,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-_USAGE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_USAGE: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""Base of usage errors, whether typer brings its own click or uses the installed one."""
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,8 @@
-"""The `run` verb: options in; names are checked before anything heavy is imported, then the pipeline, then the table."""
+"""The `run` and `score` verbs: options in, names checked before anything heavy is imported, work done, a table printed."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,6 +12,9 @@ from harness.errors import UnknownNameError, near
 from harness.pipeline_options import RunOptions, check
 from harness.registry import load_plugin
 from harness.terminal import stdout
+
+if TYPE_CHECKING:
+    from harness.score import ScoreOptions
 
 
 def run(options: RunOptions, console: Console | None = None) -> None:
@@ -25,6 +30,18 @@ def run(options: RunOptions, console: Console | None = None) -> None:
     present([read_evaluation(folder) for folder in folders], console)
     for folder in sorted({f.parent.parent for f in folders}):
         console.print(f"run: {folder}", highlight=False, soft_wrap=True)
+
+
+def score_and_print(options: ScoreOptions, console: Console | None = None) -> None:
+    """Grade recorded responses and print their row. Raises RlfrEvalError."""
+    from harness.runs import read_evaluation
+    from harness.score import score
+    from leaderboards.board import present
+
+    score(options, Console(stderr=True))
+    console = console or stdout()
+    present([read_evaluation(options.out)], console)
+    console.print(f"wrote {options.out}/results.json and samples.jsonl", highlight=False, soft_wrap=True)
 
 
 def check_names(options: RunOptions) -> None:

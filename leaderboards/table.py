@@ -219,7 +219,7 @@ def _blocks(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
         several = sum(k[:2] == key[:2] for k in blocks) > 1
         named.append((_title(key, block, several), block))
     if outside := [g for g in groups if g.outside]:
-        named.append(("trained elsewhere", outside))
+        named.append(("not trained here", outside))
     return named
 
 

@@ -97,7 +97,9 @@ def duration(seconds: float | None) -> str:
 
 def columns(rows: Sequence[Row]) -> list[Column]:
     """The columns that say something about these rows."""
-    found = [Column("", rank), Column("method", name, left=True), Column("accuracy [95 %]", accuracy)]
+    named = Column("method", name, left=True)
+    found = [Column("", rank), named] if any(r.rank is not None for r in rows) else [named]
+    found.append(Column("accuracy [95 %]", accuracy))
     against = sorted({r.against for r in rows if r.against})
     if against:
         found += [Column(f"vs {'/'.join(against)}, points", difference), Column("p", chance)]
@@ -136,12 +138,13 @@ def show(tables: Sequence[Table], console: Console) -> None:
 
 def fitting(wanted: Sequence[Column], rows: Sequence[Row], width: int) -> list[list[Column]]:
     """The columns in parts that fit the width; every part names its rows."""
-    parts: list[list[Column]] = [[*wanted[:2]]]
+    named = next(place for place, column in enumerate(wanted) if column.left)
+    parts: list[list[Column]] = [[*wanted[: named + 1]]]
     used = sum(c.width(rows) for c in parts[0])
-    for column in wanted[2:]:
+    for column in wanted[named + 1 :]:
         if used + column.width(rows) - GAP > width and len(parts[-1]) > 1:
-            parts.append([wanted[1]])
-            used = wanted[1].width(rows)
+            parts.append([wanted[named]])
+            used = wanted[named].width(rows)
         parts[-1].append(column)
         used += column.width(rows)
     return parts
