@@ -100,13 +100,23 @@ def _choice(gold: str, extracted: str, answer: Answer) -> Outcome:
     wanted = tuple(sorted({*re.findall(r"[A-Z]", gold)}))
     named = letters(extracted, len(answer.choices))
     if named:
-        return _MATCH if named == wanted else _MISMATCH
+        return _MATCH if named == wanted and not _contradicted(named, extracted, answer.choices) else _MISMATCH
     if re.fullmatch(r"[A-Z]", gold) is None:
         return _MATCH if normal.words(gold) == normal.words(extracted) else _MISMATCH
     place = LETTERS.index(gold)
     if place >= len(answer.choices) or not answer.choices[place].strip():
         return _MISMATCH
     return _MATCH if _same_option(answer.choices[place], extracted) else _MISMATCH
+
+
+def _contradicted(named: tuple[str, ...], extracted: str, choices: tuple[str, ...]) -> bool:
+    """Whether a letter is followed by the text of another option: `C. 15` where 15 is D."""
+    behind = re.match(r"[(\[{]*[A-Z][)\]}.:]+\s*(?=\S)(.+)", choice_text(extracted))
+    if len(named) > 1 or behind is None or not choices:
+        return False
+    texts = [normal.squeeze(choice_text(c)) for c in choices]
+    given = normal.squeeze(behind[1])
+    return given in texts and given not in texts[LETTERS.index(named[0])]
 
 
 def _same_option(option: str, extracted: str) -> bool:
@@ -124,8 +134,14 @@ def _same_option(option: str, extracted: str) -> bool:
 
 
 def assigned(text: str) -> str:
-    """`x = 5` as 5; the right side of an assignment to a name."""
-    return re.sub(r"^\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\(\w\))?\s*=\s*(?=[^=]+$)", "", text)
+    """The last side of `x = 24 \\cdot 24 = 576`, unless a number in the chain is another number."""
+    *sides, last = text.split("=")
+    value = exact.read(last.strip())
+    for side in map(str.strip, sides):
+        earlier = exact.read(side)
+        if not side or (earlier is not None and value is not None and earlier.value != value.value):
+            return text
+    return last.strip()
 
 
 def _number(text: str) -> exact.Literal | None:
