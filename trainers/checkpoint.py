@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import RunError
+from harness.errors import RunError, attempt
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], keep: int = 2) -> Path:
@@ -29,9 +29,8 @@ def newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     files = sorted(folder.glob("step-*.pt"))
     if not files:
         return None
-    try:
-        return torch.load(files[-1], map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise RunError(
-            f"checkpoint {files[-1]} cannot be read ({type(error).__name__})", "remove it to go on from the one before"
-        ) from error
+    state, error = attempt(torch.load, files[-1], map_location=device, weights_only=True)
+    if error is not None:
+        what = f"checkpoint {files[-1]} cannot be read ({type(error).__name__})"
+        raise RunError(what, "remove it to go on from the one before") from error
+    return state

@@ -84,7 +84,7 @@ class Gradient:
         for name, value in terms.items():
             if not torch.isfinite(value):
                 raise TrainingError(
-                    f"loss term '{name}' of method '{self.method.key}' is {float(value)} at step {batch.progress.step}",
+                    f"loss term '{name}' of method '{self.method.key}' is {float(value.detach())} at step {batch.progress.step}",
                     "look at the last lines of train/metrics.jsonl; a lower learning rate or the method's clip bounds may help",
                 )
         return terms

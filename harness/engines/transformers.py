@@ -287,19 +287,22 @@ class TransformersEngine(Engine):
     # ------------------------------------------------------------------------------------------------ weights
 
     def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Copy the policy's weights in place. Names are those of the model's state dict, of tied weights any of theirs.
+        """Copy the policy's weights in place. Names are those of a hub folder or of the model's state dict, of tied
+        weights any of theirs.
 
         Raises EngineError naming a tensor that is unknown, missing, doubled or of another shape, and while generating.
         """
         import torch
 
         from harness.models import named_weights
+        from trainers.weights import hub_names
 
         if self._generating:
             raise EngineError("weights change while rollouts are generated", "finish or close the generation first")
         own = named_weights(self.model)
         first = {tensor.data_ptr(): name for name, tensor in own.items()}
         names = {name: first[tensor.data_ptr()] for name, tensor in self.model.state_dict().items()}
+        names |= {hub: name for name, hub in hub_names(self.model, list(own)).items()}
         seen: set[str] = set()
         with torch.no_grad():
             for name, tensor in tensors:
