@@ -96,9 +96,11 @@ def _verdict(right: bool, graded: bool) -> Verdict:
 
 
 def _padded(value: Tensor, longest: int) -> Tensor:
-    """[B, T'] signals get columns of 0 up to T; [B] signals stay."""
-    if value.dim() < 2 or value.shape[1] >= longest:
+    """[B, T'] signals are cut or filled with 0 up to T; [B] signals stay."""
+    if value.dim() < 2:
         return value
+    if value.shape[1] >= longest:
+        return value[:, :longest]
     return torch.nn.functional.pad(value, (0, longest - value.shape[1]))
 
 
