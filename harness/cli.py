@@ -14,6 +14,7 @@ import typer
 
 from harness.errors import RlfrEvalError, UnknownNameError, near
 
+INTERRUPTED = 130
 VERBS = ("run", "score", "show", "list", "leaderboard")
 
 app = typer.Typer(
@@ -250,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RlfrEvalError as error:
         return _say(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; run the same line again to go on where it was", 130)
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 141
@@ -259,6 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(str(error))
             return 0
         return _say(f"{_one_line(error)} (rlfr-eval {words[0]} --help)", 2)
+    if code == INTERRUPTED:  # typer turns an interruption inside a command into this code
+        return _say("interrupted; run the same line again to go on where it was", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

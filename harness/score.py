@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,8 @@ class _Recorded:
     missing: str = ""
 
 
-def score(options: ScoreOptions, progress: Console | None = None) -> dict[str, Any]:
-    """Grade and return the content of results.json, which is in `options.out` then.
+def score(options: ScoreOptions, progress: Console | None = None, verifier: Verifier | None = None) -> dict[str, Any]:
+    """Grade and return the content of results.json, which is in `options.out` then. `verifier`: one that is open already.
 
     Raises DataError (data, a response line, an id the task does not have) and RunError (`out` is locked or holds
     something that `score` did not write).
@@ -103,7 +104,8 @@ def score(options: ScoreOptions, progress: Console | None = None) -> dict[str, A
     chosen = select(examples, options.limit, options.ids, task.name)
     plan = list(_plan(chosen, rows, options))
     facts = _facts(options, task, chosen)
-    with Lock(options.out), Verifier(plugins=[str(p) for p in options.plugins]) as verifier:
+    grader = nullcontext(verifier) if verifier else Verifier(plugins=[str(p) for p in options.plugins])
+    with Lock(options.out), grader as verifier:
         _prepare(options.out, digest(facts, length=32))
         with SampleLog(options.out) as log:
             with bar(progress, f"score {task.name}", len(plan), len(log.done)) as tick:
