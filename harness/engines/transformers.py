@@ -301,8 +301,9 @@ class TransformersEngine(Engine):
             raise EngineError("weights change while rollouts are generated", "finish or close the generation first")
         own = named_weights(self.model)
         first = {tensor.data_ptr(): name for name, tensor in own.items()}
-        names = {name: first[tensor.data_ptr()] for name, tensor in self.model.state_dict().items()}
-        names |= {hub: name for name, hub in hub_names(self.model, list(own)).items()}
+        state = self.model.state_dict()
+        hub = hub_names(self.model, list(state))
+        names = {hub[name]: first[tensor.data_ptr()] for name, tensor in state.items()}
         seen: set[str] = set()
         with torch.no_grad():
             for name, tensor in tensors:
@@ -326,7 +327,7 @@ class TransformersEngine(Engine):
         for name in own:
             if name not in seen:
                 raise EngineError(
-                    f"weight sync: tensor {name} did not come", "trainer and engine must hold the same policy"
+                    f"weight sync: tensor {hub[name]} did not come", "trainer and engine must hold the same policy"
                 )
         self.version = version
 

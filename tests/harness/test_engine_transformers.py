@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from harness import models
 from harness.codec import Codec
@@ -21,6 +22,13 @@ from harness.errors import ConfigError, EngineError, UnknownNameError
 from harness.records import Finish, Prompt, PromptStyle, Rollout, Sampling
 from harness.renderer import Renderer
 from tests.harness.test_renderer import BUDGET, example, picture
+from trainers.weights import export
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    """Every weight once by the name that it has in a saved folder."""
+    return dict(export(model))
+
 
 Results = dict[tuple[str, int], Rollout]
 
@@ -159,7 +167,7 @@ def test_version_and_seed_change_the_draws(policies: dict[str, models.Loaded]) -
 
     first = run(0)
     assert run(0) == first != run(1)
-    made.sync(models.named_weights(made.model).items(), version=7)
+    made.sync(weights(made.model).items(), version=7)
     assert run(0) != first
     assert next(iter(made.generate([Request(prompt, Sampling(max_new_tokens=1))]))).policy_version == 7
 
@@ -228,34 +236,35 @@ def twin(tiny_folders: dict[str, Path]) -> TransformersEngine:
 
 
 def test_sync_takes_every_tensor_and_changes_the_output(
-    twin: TransformersEngine, policies: dict[str, models.Loaded]
+    twin: TransformersEngine, policies: dict[str, models.Loaded], tmp_path: Path
 ) -> None:
     loaded = policies["tiny-vl"]
     request = Request(prompts(loaded, 2)[1], Sampling(max_new_tokens=12, temperature=0.0))
     before, wanted = (collect(e, [request])["1", 0] for e in (twin, TransformersEngine(loaded)))
     storage = {name: tensor.data_ptr() for name, tensor in models.named_weights(twin.model).items()}
-    twin.sync(loaded.model.state_dict().items(), version=3)  # the tied head comes along under its second name
+    stored = load_file(models.save(loaded, tmp_path / "policy") / "model.safetensors")
+    assert weights(loaded.model).keys() == stored.keys()
+    head = stored["model.embed_tokens.weight"]
+    twin.sync([*stored.items(), ("lm_head.weight", head)], version=3)  # the tied head under its second name too
     after = collect(twin, [request])["1", 0]
     assert before.token_ids != after.token_ids == wanted.token_ids and after.logprobs == wanted.logprobs
     assert twin.version == after.policy_version == 3
     assert {name: tensor.data_ptr() for name, tensor in models.named_weights(twin.model).items()} == storage
 
 
-@pytest.mark.parametrize(
-    "lost", ["model.language_model.layers.2.self_attn.q_proj.weight", "model.visual.blocks.1.mlp.down_proj.bias"]
-)
+@pytest.mark.parametrize("lost", ["model.layers.2.self_attn.q_proj.weight", "visual.blocks.1.mlp.down_proj.bias"])
 def test_sync_is_strict_both_ways(twin: TransformersEngine, lost: str) -> None:
-    weights = dict(models.named_weights(twin.model))
-    assert lost in weights
+    whole = weights(twin.model)
+    assert lost in whole
     with pytest.raises(EngineError, match=f"tensor {lost} did not come"):
-        twin.sync([(k, v) for k, v in weights.items() if k != lost], 1)
+        twin.sync([(k, v) for k, v in whole.items() if k != lost], 1)
     with pytest.raises(EngineError, match=r"no tensor model\.extra"):
-        twin.sync([*weights.items(), ("model.extra", torch.zeros(1))], 1)
+        twin.sync([*whole.items(), ("model.extra", torch.zeros(1))], 1)
     with pytest.raises(EngineError, match=rf"tensor {lost} has shape \[3\]"):
-        twin.sync([(k, torch.zeros(3) if k == lost else v) for k, v in weights.items()], 1)
-    head = weights["model.language_model.embed_tokens.weight"] + 1
+        twin.sync([(k, torch.zeros(3) if k == lost else v) for k, v in whole.items()], 1)
+    head = whole["model.embed_tokens.weight"] + 1
     with pytest.raises(EngineError, match=r"lm_head.weight came twice with different values"):
-        twin.sync([*((k, v.clone()) for k, v in weights.items()), ("lm_head.weight", head)], 1)
+        twin.sync([*((k, v.clone()) for k, v in whole.items()), ("lm_head.weight", head)], 1)
     assert twin.version == 0
 
 
@@ -264,9 +273,9 @@ def test_sync_during_generation_is_refused(twin: TransformersEngine) -> None:
     running = twin.generate([Request(loaded_prompt, Sampling(max_new_tokens=9, n=3))])
     next(running)
     with pytest.raises(EngineError, match="while rollouts are generated"):
-        twin.sync(models.named_weights(twin.model).items(), 1)
+        twin.sync(weights(twin.model).items(), 1)
     running.close()  # type: ignore[attr-defined]
-    twin.sync(models.named_weights(twin.model).items(), 1)
+    twin.sync(weights(twin.model).items(), 1)
     assert twin.version == 1
     twin.close()
     twin.close()
