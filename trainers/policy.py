@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +72,8 @@ class Policy(nn.Module):
     oracle. logits_budget_bytes: logits that may be kept for the backward pass.
     """
 
+    forbidden: Tensor
+
     def __init__(
         self,
         model: Any,
@@ -105,7 +108,7 @@ class Policy(nn.Module):
         attention.register()
         self._implement(attention.NAME)
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self._checkpoint()
         model.to(self.device)
         self.to(self.device)
         self.train(False)
@@ -244,11 +247,28 @@ class Policy(nn.Module):
         """Dropout stays off in either mode; only layers that are computed again in the backward pass must be told."""
         super().train(mode)
         self.model.train(False)
-        if self.checkpointing:
-            for module in self.model.modules():
-                if getattr(module, "gradient_checkpointing", False):
-                    module.training = True
+        for module in self._recomputed():
+            module.training = True
         return self
+
+    def _recomputed(self) -> list[Any]:
+        """Layers that are computed again in the backward pass."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [
+            m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing
+        ]
+
+    def _checkpoint(self, on: bool = True, reentrant: bool = False) -> None:
+        from torch.utils.checkpoint import checkpoint
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        self.checkpointing = on
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.gradient_checkpointing = on
+                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=reentrant)  # type: ignore[assignment]
+        self.train(self.training)
 
     def keep_start(self) -> None:
         """Remember the weights as they are now as `start`; a second call changes nothing. Adapters need no copy."""

@@ -17,7 +17,7 @@ from trainers.policy import Policy
 VOCABULARY = 96
 IMAGE = 90
 FORBIDDEN = (IMAGE, 91, 95)
-TEXT = {
+TEXT: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 48,
     "intermediate_size": 96,
@@ -29,8 +29,8 @@ TEXT = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
-ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
-VISION = {
+ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 10_000.0}
+VISION: dict[str, Any] = {
     "depth": 2,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -66,7 +66,7 @@ def model(kind: str, tied: bool = False, seed: int = 0) -> Any:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():
-            spread = 0.3 if parameter.ndim == 1 else 1.5 / parameter.shape[-1] ** 0.5
+            spread = 0.2 if parameter.ndim == 1 else 1.0 / parameter.shape[-1] ** 0.5
             centre = 1.0 if parameter.ndim == 1 else 0.0
             parameter.copy_(centre + spread * torch.randn(parameter.shape, generator=generator))
     return made.eval()
