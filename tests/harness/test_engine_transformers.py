@@ -281,6 +281,37 @@ def test_sync_during_generation_is_refused(twin: TransformersEngine) -> None:
     twin.close()
 
 
+def test_llama_and_half_precision(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    """The third architecture, loaded from a folder of its own; bfloat16 follows float32 within its rounding."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tiny_lm = models.load(tiny_folders["tiny-lm"])
+    sizes = {
+        k: getattr(tiny_lm.model.config, k) for k in ("vocab_size", "hidden_size", "intermediate_size", "pad_token_id")
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        llama: Any = LlamaForCausalLM(
+            LlamaConfig(
+                **sizes, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.1
+            )
+        )
+    llama.generation_config = tiny_lm.generation_config
+    folder = models.save(tiny_lm, tmp_path / "llama", llama)
+    loaded = models.load(folder)
+    prompt = prompts(loaded, 3)[2]
+    made = TransformersEngine(loaded)
+    rollout = collect(made, [Request(prompt, Sampling(max_new_tokens=20, temperature=0.0))])["2", 0]
+    assert rollout.logprobs == pytest.approx(oracle(loaded, prompt, rollout.token_ids), abs=2e-5)
+    half = create("transformers", path=folder, dtype="bfloat16")
+    assert isinstance(half, TransformersEngine) and half.describe()["dtype"] == "bfloat16"
+    forced = Request(prompt, Sampling(max_new_tokens=1), prefix=rollout.token_ids[:-1])
+    rough = collect(half, [forced])["2", 0].logprobs[:-1]
+    assert rough == pytest.approx(rollout.logprobs[:-1], abs=0.1)
+    half.sync(weights(loaded.model).items(), version=1)
+    assert half.version == 1 and half.describe()["dtype"] == "bfloat16"
+
+
 def test_create_by_name(tiny_folders: dict[str, Path]) -> None:
     said: list[str] = []
     made = create("auto", path=tiny_folders["tiny-lm"], batch=5, say=said.append)

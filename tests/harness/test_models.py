@@ -106,6 +106,20 @@ def test_digest_follows_content_not_path(copy: Path, tiny_lm: models.Loaded) -> 
     assert models.digest(copy, "repo/name@abc") == "repo/name@abc"
 
 
+def test_digest_of_a_hub_policy_needs_no_weights(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    folder = copy.rename(copy.parent / "0123abc")
+
+    def snapshot(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, "*.safetensors" in allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert models.digest("someone/policy", revision="main") == "someone/policy@0123abc"
+    assert models.load("someone/policy").digest == "someone/policy@0123abc"
+    assert asked == [("someone/policy", "main", False), ("someone/policy", None, True)]
+
+
 @pytest.fixture
 def adapter(copy: Path, tmp_path: Path) -> Path:
     """A rank-2 adapter with non-zero effect on a copy of tiny-lm."""
