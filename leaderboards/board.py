@@ -13,7 +13,14 @@ from harness.terminal import stdout
 from leaderboards import text
 from leaderboards.table import Table, build
 
-FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {"md": text.markdown, "csv": text.csv_text}
+
+def _page(tables: Sequence[Table]) -> str:
+    from leaderboards.html import page
+
+    return page(tables)
+
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {"md": text.markdown, "csv": text.csv_text, "html": _page}
 
 
 def main(out: Path, formats: Sequence[str], baseline: str = "base", console: Console | None = None) -> list[Path]:

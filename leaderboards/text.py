@@ -132,8 +132,9 @@ def show(tables: Sequence[Table], console: Console) -> None:
             console.print(block, style="italic", highlight=False, markup=False)
             for part in fitting(columns(rows), rows, console.width):
                 console.print(_rich(part, rows))
-        for note in notes(table):
-            console.print(Padding(Text(note, style="yellow"), (0, 0, 0, 2)))
+        for style, lines in (("yellow", warnings(table)), ("dim", legend(table))):
+            for line in lines:
+                console.print(Padding(Text(line, style=style), (0, 0, 0, 2)))
 
 
 def fitting(wanted: Sequence[Column], rows: Sequence[Row], width: int) -> list[list[Column]]:
@@ -159,12 +160,17 @@ def _rich(chosen: Sequence[Column], rows: Sequence[Row]) -> RichTable:
     return made
 
 
-def notes(table: Table) -> list[str]:
-    """Warnings of the rows, and what the signs in the table mean where they occur."""
-    rows = table.rows
-    found = list(dict.fromkeys(note for row in rows for note in row.notes))
-    if any(not r.headline for r in rows):
+def warnings(table: Table) -> list[str]:
+    """What is wrong with rows of the table."""
+    found = list(dict.fromkeys(note for row in table.rows for note in row.notes))
+    if any(not r.headline for r in table.rows):
         found.append("* too much is ungraded: this number is no headline and the row has no rank")
+    return found
+
+
+def legend(table: Table) -> list[str]:
+    """What the signs in the table mean, where they occur."""
+    rows, found = table.rows, []
     if any(r.tied for r in rows):
         found.append("= ranks shared: these rows cannot be told apart at p < 0.05 (all pairs, Holm)")
     if any(r.paper for r in rows):
@@ -186,7 +192,7 @@ def markdown(tables: Sequence[Table]) -> str:
             out += [f"**{_cell(block)}**", "", _line([c.title or "#" for c in chosen])]
             out.append(_line([":---" if c.left else "---:" for c in chosen]))
             out += [_line([_cell(c.cell(row)) for c in chosen]) for row in rows] + [""]
-        out += [f"- {_cell(note)}" for note in notes(table)] + [""]
+        out += [f"- {_cell(note)}" for note in (*warnings(table), *legend(table))] + [""]
     return "\n".join(out)
 
 
