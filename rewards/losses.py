@@ -15,6 +15,7 @@ def group_normalise(reward: Tensor, group: Tensor, graded: Tensor, eps: float = 
     Ungraded rows, groups with one graded row and groups without spread get 0. `scale=False` leaves the division out.
     Source: GRPO (arXiv 2402.03300), section 4.1.
     """
+    reward = torch.where(graded, reward, torch.zeros_like(reward))
     groups = int(group.max().item()) + 1 if group.numel() else 0
     weight = graded.to(reward.dtype)
     count = reward.new_zeros(groups).index_add_(0, group, weight)
