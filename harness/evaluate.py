@@ -19,7 +19,7 @@ from harness.config import Evaluation, digest
 from harness.engines.base import Engine, Request
 from harness.errors import DataError, EngineError
 from harness.records import Example, Finish, Prompt, Rollout, Sample, Sampling, Verdict
-from harness.runs import Lock, RunFacts, finished, read_evaluation, slug
+from harness.runs import MANIFEST, SAMPLES, Lock, RunFacts, finished, read_evaluation, slug
 from harness.samples import (
     PROTOCOLS,
     SampleLog,
@@ -29,6 +29,7 @@ from harness.samples import (
     finish,
     not_asked,
     read_sample,
+    regraded,
     results_of,
     to_sample,
     with_protocol,
@@ -124,7 +125,7 @@ def evaluate(
     target = Path(folder) / f"{slug(plan.task)}-{digest(parts)[:8]}"
     with Lock(target):
         if finished(target) is None:
-            _adopt(target, parts, plan.protocol)
+            _adopt(target, plan, tools, parts)
             _run(plan, tools, target, {**parts, "run": asdict(run) if run else {}}, progress)
     return {**read_evaluation(target).results, "folder": str(target)}
 
@@ -157,18 +158,45 @@ def key_parts(plan: Plan, tools: Tools, policy: str) -> dict[str, Any]:
     }
 
 
-def _adopt(target: Path, parts: Mapping[str, Any], protocol: str) -> None:
-    """Take the samples of a finished evaluation that differs in nothing but the protocol: no token is drawn twice."""
-    if (target / "samples.jsonl").exists():
+def _adopt(target: Path, plan: Plan, tools: Tools, parts: Mapping[str, Any]) -> None:
+    """Take the responses of a finished evaluation that generated the very same: no token is drawn twice.
+
+    It may differ in the protocol, which is only another headline, or in the version of the verifier or of the task, and
+    then its responses are graded anew.
+    """
+    if (target / SAMPLES).exists():
         return
-    for manifest in sorted(target.parent.glob(f"{slug(parts['task'])}-*/manifest.json")):
+    for manifest in sorted(target.parent.glob(f"{slug(plan.task)}-*/{MANIFEST}")):
         facts = finished(manifest.parent) or {}
-        if all(facts.get(k) == parts[k] for k in _SAME):
+        if facts.get("generation") == parts["generation"] and facts.get("task") == plan.task:
             source = read_evaluation(manifest.parent)
+            samples = list(map(read_sample, source.samples()))
+            if any(facts.get(k) != parts[k] for k in ("task_version", "verifier")):
+                samples = _grade_again(samples, plan, tools)
             with SampleLog(target, spent=source.results["cost"]["seconds"]) as log:
-                for row in source.samples():
-                    log.add(with_protocol(read_sample(row), protocol))
+                for sample in samples:
+                    log.add(with_protocol(sample, plan.protocol))
             return
+
+
+def _grade_again(samples: Sequence[Sample], plan: Plan, tools: Tools) -> list[Sample]:
+    """Samples with the verdicts of today's rules; a prompt that was never answered stays as it is."""
+    examples = {e.id: e for e in plan.examples}
+    waiting = [
+        None if s.finish == Finish.PROMPT_TOO_LONG else _submit(tools, examples[s.id], s.response, s.finish)
+        for s in samples
+    ]
+    return [s if f is None else regraded(s, f.result(), plan.protocol) for s, f in zip(samples, waiting, strict=True)]
+
+
+def _submit(tools: Tools, example: Example, response: str, finish: str) -> Future[dict[str, Verdict]]:
+    """Hand a response to the verifier, for both protocols."""
+    from rewards.verifier.pool import Job
+
+    truncated = finish == Finish.LENGTH
+    return tools.verifier.submit(
+        Job(answer=example.answer, response=response, protocols=PROTOCOLS, rule=example.rule, truncated=truncated)
+    )
 
 
 def _run(
@@ -230,7 +258,8 @@ class _Batch:
             if (rollout.prompt_id, rollout.sample_index) in self.log.done:
                 continue
             example, prompt = prompts[rollout.prompt_id]
-            self.pending.append(_Pending(example, prompt, rollout, self._grade(example, rollout)))
+            graded = _submit(self.tools, example, rollout.text, rollout.finish)
+            self.pending.append(_Pending(example, prompt, rollout, graded))
             self._drain(wait=False)
         self._drain(wait=True)
 
@@ -245,18 +274,6 @@ class _Batch:
         for index in missing:
             self._log(example, prompt, *not_asked(example, index, Finish.PROMPT_TOO_LONG, "prompt_too_long"))
         return None
-
-    def _grade(self, example: Example, rollout: Rollout) -> Future[dict[str, Verdict]]:
-        from rewards.verifier.pool import Job
-
-        job = Job(
-            answer=example.answer,
-            response=rollout.text,
-            protocols=PROTOCOLS,
-            rule=example.rule,
-            truncated=rollout.finish is Finish.LENGTH,
-        )
-        return self.tools.verifier.submit(job)
 
     def _drain(self, wait: bool) -> None:
         """Log what has been graded; with `wait`, all of it."""

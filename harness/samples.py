@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -91,10 +91,22 @@ def read_sample(row: Mapping[str, Any]) -> Sample:
 def with_protocol(sample: Sample, protocol: str) -> Sample:
     """The same sample with another protocol's verdict as the headline."""
     chosen = sample.verdicts[protocol]
-    row = {f.name: getattr(sample, f.name) for f in fields(Sample)}
-    side = Side(chosen["side"]) if chosen.get("side") else None
-    row |= {"verdict": Status(chosen["status"]), "extracted": chosen["extracted"], "reason": chosen["reason"]}
-    return Sample(**{**row, "side": side, "protocol": protocol})
+    return replace(
+        sample,
+        protocol=protocol,
+        verdict=Status(chosen["status"]),
+        extracted=chosen["extracted"],
+        reason=chosen["reason"],
+        side=Side(chosen["side"]) if chosen.get("side") else None,
+    )
+
+
+def regraded(sample: Sample, verdicts: Mapping[str, Verdict], protocol: str) -> Sample:
+    """The same response with new verdicts; the logged outcome component follows the strict one."""
+    seconds = round(sum(v.seconds for v in verdicts.values()), 6)
+    rewards = {**sample.rewards, "outcome": float(verdicts["strict"].correct)}
+    named = {name: _verdict(v) for name, v in verdicts.items()}
+    return with_protocol(replace(sample, verdicts=named, rewards=rewards, seconds=seconds), protocol)
 
 
 class SampleLog:

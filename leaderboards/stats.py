@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics import question_bootstrap, wilson
+from harness.metrics import Z95, question_bootstrap, wilson
 
 Matrix = NDArray[np.float64]
 RESAMPLES = 4000
@@ -104,8 +104,9 @@ def _product(whole: NDArray[np.int8] | NDArray[np.uint8], right: Matrix) -> Matr
 def compare(ours: Matrix, theirs: Matrix, single: bool) -> Difference:
     """Difference of the means of [S, n] and [R, n], paired by question.
 
-    One seed and one sample each: exact McNemar. Otherwise a sign-flip test over questions, and with several seeds the
-    two-level resampling besides, of which the larger p counts: the next seed must be able to repeat it.
+    One seed and one sample each: exact McNemar and the Bonett-Price interval. Otherwise a sign-flip test over questions and
+    the two-level interval, and with several seeds the two-level resampling as a test besides, of which the larger p counts:
+    the next seed must be able to repeat it.
     """
     value = float(ours.mean() - theirs.mean())
     gaps = ours.mean(0) - theirs.mean(0)
@@ -114,13 +115,24 @@ def compare(ours: Matrix, theirs: Matrix, single: bool) -> Difference:
     low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
     if single and not seeded:
         better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
+        low, high = paired_interval(better, worse, len(gaps))
         return Difference(value, low, high, mcnemar(better, worse), "exact McNemar")
+    if high - low < 1e-12:  # nothing differs in the sample, which does not mean that nothing differs
+        low, high = paired_interval(0, 0, len(gaps))
+        low, high = low + value, high + value
     p = sign_flip(gaps)
     if not seeded:
         return Difference(value, low, high, p, "sign flip over questions")
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     both = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
     return Difference(value, low, high, max(p, both), "sign flip over questions and resampled seeds")
+
+
+def paired_interval(better: int, worse: int, n: int) -> tuple[float, float]:
+    """95 % interval of a difference of paired shares (Bonett and Price 2012: one discordant pair added on each side)."""
+    p, q = (better + 1) / (n + 2), (worse + 1) / (n + 2)
+    half = Z95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return max(-1.0, p - q - half), min(1.0, p - q + half)
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -20,7 +20,7 @@ from harness.config import Evaluation
 from harness.engines.base import Engine, Request
 from harness.errors import DataError, EngineError, ImageError
 from harness.evaluate import evaluate
-from harness.records import Example, Rollout
+from harness.records import Example, Rollout, Status
 from tests.harness.fakes import Exact, Letters, Slow, example
 
 GREEDY = Evaluation(max_new_tokens=8)
@@ -129,6 +129,31 @@ def test_another_protocol_draws_no_new_token(tmp_path: Path) -> None:
     assert engine.asked == [] and strict["protocol"] == "strict"
     assert strict["metrics"]["accuracy"]["value"] == pytest.approx(6 / 9)
     assert without_cost(strict) == without_cost(go(items(9), protocol="strict"))
+
+
+@pytest.mark.parametrize("change", ["verifier", "task"])
+def test_new_rules_grade_the_old_responses_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """A better verifier or task rule costs no token: the responses are taken over and graded by it."""
+
+    class Harsh(Exact):
+        def _verdict(self, job: Any, protocol: str) -> Any:
+            verdict = super()._verdict(job, protocol)
+            return replace(verdict, status=Status.INCORRECT, reason="harsh")
+
+    examples = [*items(9), example("1000000")]
+    go(examples, folder=tmp_path, max_prompt_tokens=12)
+    if change == "verifier":
+        monkeypatch.setattr("harness.evaluate.VERSION", 99)
+    version, engine = 2 if change == "task" else 1, Slow()
+    fields: dict[str, Any] = {"max_prompt_tokens": 12, "verifier": Harsh(), "task_version": version}
+    results = go(examples, folder=tmp_path, engine=engine, **fields)
+    assert engine.asked == [] and results["metrics"]["accuracy"]["value"] == 0.0 and results["ungraded"] == 1
+    assert without_cost(results) == without_cost(go(examples, **fields))
+    newest = Path(results["folder"])
+    rows = [json.loads(line) for line in (newest / "samples.jsonl").read_text().splitlines()]
+    assert {r["reason"] for r in rows} == {"harsh", "prompt_too_long"}
+    assert all(r["rewards"]["outcome"] == 0.0 for r in rows)
+    assert len(list(tmp_path.iterdir())) == 2, "the older result stays"
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:

@@ -27,6 +27,19 @@ def test_mcnemar_does_not_overflow_and_meets_the_normal_limit() -> None:
     )
 
 
+def test_paired_interval_by_hand_and_by_its_coverage() -> None:
+    # 7 better, 1 worse of 20: p = 8/22, q = 2/22, difference 6/22, half = 1.96 sqrt((10/22 - 36/484) / 22)
+    half = 1.959964 * math.sqrt((10 / 22 - 36 / 484) / 22)
+    assert stats.paired_interval(7, 1, 20) == pytest.approx((6 / 22 - half, 6 / 22 + half), abs=1e-6)
+    stream = np.random.default_rng(5)
+    inside = 0
+    for _ in range(1000):
+        better, worse, _ = stream.multinomial(60, [0.15, 0.05, 0.8])
+        low, high = stats.paired_interval(better, worse, 60)
+        inside += low <= 0.1 <= high
+    assert inside >= 930
+
+
 def test_sign_flip_is_exact_for_few_and_close_for_many() -> None:
     gaps = np.array([1.0, -0.5, 0.25, 0.0, 1.0])
     moved = gaps[gaps != 0]
@@ -82,7 +95,10 @@ def test_a_real_difference_is_found_and_none_is_not() -> None:
     found = stats.compare(better, base, single=True)
     assert found.test == "exact McNemar" and found.p < 1e-6 and found.low > 0 < found.value < found.high
     same = stats.compare(base, base, single=True)
-    assert (same.value, same.p, same.low, same.high) == (0.0, 1.0, 0.0, 0.0)
+    assert (same.value, same.p) == (0.0, 1.0)
+    assert same.low < 0 < same.high, "500 questions without a difference do not prove that there is none"
+    twice = np.repeat(base, 2, axis=0)
+    assert stats.compare(twice, twice, single=True).low < 0 < stats.compare(twice, twice, single=True).high
     back = stats.compare(base, better, single=True)
     assert back.p == found.p and back.value == -found.value
 
