@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from harness.records import Answer, AnswerType, Example, Finish, Prompt, Rollout, Side, Status, Verdict
+from harness.records import Answer, AnswerType, Example, Finish, ImagePatches, Prompt, Rollout, Side, Status, Verdict
 from rewards.method import Batch, Chunk, Pass, Progress, totals
 
 torch.set_num_threads(1)
@@ -36,6 +37,10 @@ def make_batch(
     graded: Sequence[bool] | None = None,
     truncated: Sequence[bool] | None = None,
     cluster: Sequence[int] | None = None,
+    extracted: Sequence[str | None] | None = None,
+    texts: Sequence[str] | None = None,
+    components: Sequence[dict[str, float]] | None = None,
+    pictures: bool = False,
     signals: dict[str, Tensor] | None = None,
     spans: dict[str, Tensor] | None = None,
     padding: int = 0,
@@ -46,7 +51,8 @@ def make_batch(
     """B rollouts in the order given; the default is the catalogue's toy batch (one prompt, four rollouts, T = 3).
 
     outcome [B]; lengths [B] (T is the longest plus `padding`); group [B] defaults to one group; reward [B] defaults to
-    the outcome; graded, truncated, cluster [B] default to all True, all False, all 0. `signals`: `pass.key` -> tensor.
+    the outcome; graded, truncated, cluster [B] default to all True, all False, all 0; extracted answers to "1" and "0";
+    components to the outcome alone. `pictures` gives every prompt four black-and-white patches. `signals`: `pass.key` -> tensor.
     Rollout i of group g is `p{g}#{i}`.
     """
     count, longest = len(outcome), max(lengths) + padding
@@ -56,11 +62,12 @@ def make_batch(
     ids = torch.where(mask, torch.arange(longest)[None] + 10, 0)
     right = torch.tensor(outcome, dtype=torch.float32)
     names = [f"p{g}" for g in groups.tolist()]
-    prompts = tuple(Prompt(example_id=n, ids=(1, 2), engine_ids=(1, 2), text="?", template_hash="t") for n in names)
+    answers = extracted if extracted is not None else ["1" if o else "0" for o in outcome]
+    prompts = tuple(make_prompt(n, pictures) for n in names)
     rollouts = tuple(
         Rollout(
             prompt_id=n, sample_index=i, token_ids=tuple(ids[i, : lengths[i]].tolist()), logprobs=(0.0,) * lengths[i],
-            finish=Finish.STOP, text="",
+            finish=Finish.STOP, text=texts[i] if texts is not None else "",
         )
         for i, n in enumerate(names)
     )  # fmt: skip
@@ -68,8 +75,8 @@ def make_batch(
         prompts=prompts,
         examples=tuple(make_example(n) for n in names),
         rollouts=rollouts,
-        verdicts=tuple(_verdict(bool(r), bool(g)) for r, g in zip(right, fine, strict=True)),
-        components=tuple({"outcome": float(r)} for r in right),
+        verdicts=tuple(_verdict(bool(r), bool(g), a) for r, g, a in zip(right, fine, answers, strict=True)),
+        components=tuple(components if components is not None else [{"outcome": float(r)} for r in right]),
         ids=ids,
         mask=mask,
         engine_logp=torch.zeros(count, longest),
@@ -89,10 +96,23 @@ def make_batch(
     )
 
 
-def _verdict(right: bool, graded: bool) -> Verdict:
+def _verdict(right: bool, graded: bool, answer: str | None) -> Verdict:
     if not graded:
         return Verdict(status=Status.UNGRADED, protocol="strict", reason="gold_unparseable", side=Side.INSTRUMENT)
-    return Verdict(status=Status.CORRECT if right else Status.INCORRECT, protocol="strict", reason="")
+    status = Status.CORRECT if right else Status.INCORRECT
+    return Verdict(status=status, protocol="strict", reason="", extracted=answer)
+
+
+def make_prompt(name: str, picture: bool = False) -> Prompt:
+    """Two tokens of text; with a picture, one image token of a 2 by 2 grid of patches in front."""
+    if not picture:
+        return Prompt(example_id=name, ids=(1, 2), engine_ids=(1, 2), text="?", template_hash="t")
+    patches = np.tile(np.array([[1.0], [-1.0], [0.5], [0.0]], dtype=np.float32), (1, 1176))
+    image = ImagePatches(patches, np.array([[1, 2, 2]]), "sha")
+    return Prompt(
+        example_id=name, ids=(9, 1, 2), engine_ids=(9, 1, 2), text="?", template_hash="t", patches=image,
+        mm_token_type_ids=(1, 0, 0),
+    )  # fmt: skip
 
 
 def _padded(value: Tensor, longest: int) -> Tensor:

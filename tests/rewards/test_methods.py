@@ -14,12 +14,14 @@ from tests.rewards.conftest import FakeContext, make_batch
 KEYS = sorted(k for k in method._builtin() if method.get(k).trains)
 OUTCOME = [1, 0, 0, 1, 0, 0, 1, 0]
 LENGTHS = [5, 3, 4, 2, 6, 1, 3, 4]
+FORM = "<think>t</think><answer>1</answer><analysis>a</analysis><confidence>{}</confidence>"
+TEXTS = [FORM.format(q) for q in (0.9, 0.2, "95%", 0.7, 0, 1)] + ["no tags", FORM.format(".5")]
 
 
 def signals(rows: int = 8, length: int = 6, seed: int = 0) -> dict[str, Tensor]:
     """Readings of any pass that a method may ask for."""
     draw = torch.Generator().manual_seed(seed)
-    names = ("old.logp", "start.logp", "old.entropy", "old.score")
+    names = ("old.logp", "start.logp", "bare.logp", "masked.logp", "noised.logp", "old.entropy", "old.score")
     found = {n: torch.rand(rows, length, generator=draw) for n in names}
     return {n: -v if n.endswith("logp") else v for n, v in found.items()}
 
@@ -28,7 +30,9 @@ def make(**changed: Any) -> Batch:
     base: dict[str, Any] = {
         "outcome": OUTCOME, "lengths": LENGTHS, "group": [0, 0, 0, 0, 1, 1, 1, 1], "signals": signals(),
         "max_new_tokens": 6, "truncated": [False] * 4 + [True] + [False] * 3, "cluster": [0, 1, 1, 0, 2, 1, 0, 1],
-        "progress": Progress(step=3, total=10),
+        "progress": Progress(step=3, total=10), "pictures": True, "texts": TEXTS,
+        "extracted": ["1", "2", None, "1", "3", "2", "1", "2"],
+        "spans": {"think": torch.tensor([[0, 2], [-1, -1], [0, 3], [0, 1], [1, 4], [-1, -1], [0, 3], [0, 2]])},
     }  # fmt: skip
     return make_batch(**{**base, **changed})
 
