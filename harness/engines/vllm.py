@@ -1,0 +1,391 @@
+"""vLLM in the trainer's own process: the engine of a machine with a GPU, and of its CPU build.
+
+Requests flow in as token ids and resized images, rollouts flow out as they finish; weights flow in tensor by tensor and
+are read back. The n samples of a prompt share its prefill. Log-probabilities are processed ones: at the sampling
+temperature, behind the mask of forbidden ids and behind top_k and top_p.
+
+Seeds: on a GPU every sample has a stream of its own, keyed by (seed, policy version, prompt, sample index). The sampler of
+the CPU build has none; there a whole call of `generate` has one stream, keyed by all its requests, so its tokens repeat
+with the call but depend on what is decoded together. Sleep (level 2) is only used on a GPU: the CPU build has none, so that
+the order of waking is not tested there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.codec import Codec
+from harness.engines.base import Engine, Request, engine
+from harness.engines.streams import CallStream, request_seed, streams_kept
+from harness.errors import EngineError, ModelError, RlfrEvalError, attempt
+from harness.records import Finish, Rollout
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.engines.weights import Names
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""What vLLM reads when it is imported; a value that is set already stays, except the first: the engine is in-process."""
+
+CPU_BLOCK = 32
+"""Tokens of a cache block on a CPU. Whole blocks are shared between samples; the CPU build's own 128 exceed many prompts."""
+
+REMEDY = "run the same command again, which resumes; what was logged is kept"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that vLLM works on; `found` holds tokens and log-probabilities of its unfinished samples."""
+
+    request: Request
+    waiting: int
+    found: dict[int, tuple[list[int], list[float]]] = field(default_factory=dict)
+
+
+@engine.register("vllm")
+class VLLMEngine(Engine):
+    """Generation with vLLM: continuous batching on a GPU (or vLLM's CPU build), in the trainer's own process."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        dtype: str = "float32",
+        device: str = "cpu",
+        batch: int = 64,
+        *,
+        context: int | None = None,
+        gpu_memory: float = 0.45,
+        tensor_parallel: int = 1,
+        sleep: bool = True,
+    ) -> None:
+        """`folder`: a policy's own files. `batch`: rollouts decoded together; `context`: most tokens of prompt and response
+        (None: what the policy allows); `gpu_memory`: share of the GPU for its weights and cache; `tensor_parallel`: GPUs
+        that share one policy (evaluation only). Raises EngineError when vLLM is missing or does not start.
+        """
+        if batch < 1:
+            raise EngineError(f"engine.batch is {batch}", "set it to 1 or more")
+        self.folder, self.dtype, self.device, self.batch = Path(folder), dtype, device, batch
+        self.tensor_parallel, self._sleeps = tensor_parallel, sleep and device.startswith("cuda")
+        self.codec, self.context, self.multimodal = _read_policy(self.folder, context)
+        self.reused_tokens = 0
+        self._banned, self._ends = frozenset(self.codec.forbidden_ids), frozenset(self.codec.end_ids)
+        self._bias = dict.fromkeys(self.codec.forbidden_ids, float("-inf"))
+        self._asleep, self._generating, self._broken = False, False, ""
+        self._names: Names | None = None
+        self._llm: Any = self._start(gpu_memory)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        batch: int = 64,
+        **settings: Any,
+    ) -> VLLMEngine:
+        """The engine over the policy at `path` (a hub name, a folder, an adapter folder: merged first)."""
+        from harness.engines.weights import plain_folder
+
+        return cls(plain_folder(path, revision, dtype), dtype, device, batch, **settings)
+
+    def _start(self, gpu_memory: float) -> Any:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = ENVIRONMENT["VLLM_ENABLE_V1_MULTIPROCESSING"]
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            from vllm import LLM
+        except ImportError as cause:
+            raise EngineError(
+                f"vLLM is not installed ({cause})", "pip install 'rlfr-eval[vllm]', or --engine transformers"
+            ) from cause
+        settings: dict[str, Any] = {
+            "model": str(self.folder),
+            "dtype": self.dtype,
+            "max_model_len": self.context,
+            "max_num_seqs": self.batch,
+            "seed": 0,
+            "logprobs_mode": "processed_logprobs",
+            "generation_config": "vllm",  # the policy's file would bring its own penalties and top_k
+            "tensor_parallel_size": self.tensor_parallel,
+            "enable_prefix_caching": True,
+        }
+        if self.multimodal:
+            settings["limit_mm_per_prompt"] = {"video": 0}
+        if self.device.startswith("cuda"):
+            settings |= {"gpu_memory_utilization": gpu_memory, "enable_sleep_mode": self._sleeps}
+        else:
+            settings |= {"enforce_eager": True, "block_size": CPU_BLOCK}
+        with streams_kept():
+            llm, error = attempt(LLM, **settings)
+        if error is not None:
+            raise EngineError(
+                f"vLLM does not start ({_first_line(error)})",
+                "lower engine.gpu_memory or engine.context when memory is short (docs/gpu.md), or --engine transformers",
+            ) from error
+        return llm
+
+    # ------------------------------------------------------------------------------------------------ generation
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        """Rollouts as they finish. Raises EngineError before any work for a request that cannot be answered."""
+        self._demand_ready()
+        for request in requests:
+            self._check(request)
+        return self._generate(deque(requests))
+
+    def _generate(self, queue: deque[Request]) -> Iterator[Rollout]:
+        """Keeps about two batches in vLLM's hands, so that pictures are read while others decode."""
+        core, asked = self._llm.llm_engine, dict[str, _Asked]()
+        stream = CallStream(queue, self.version, self.device)
+        self._generating = True
+        number = 0
+        try:
+            while queue or asked:
+                while queue and sum(a.waiting for a in asked.values()) < 2 * self.batch:
+                    request, number = queue.popleft(), number + 1
+                    self._guarded(
+                        asked, core.add_request, str(number), self._prompt(request), self._parameters(request)
+                    )
+                    asked[str(number)] = _Asked(request, request.sampling.n)
+                with stream.entered():
+                    outputs = self._guarded(asked, core.step)
+                for output in outputs:
+                    yield from self._finished(asked[output.request_id], output)
+                    if not asked[output.request_id].waiting:
+                        del asked[output.request_id]
+        finally:
+            self._generating = False
+            if asked and not self._broken:
+                core.abort_request(list(asked))
+
+    def _guarded(self, asked: dict[str, _Asked], function: Any, *args: Any) -> Any:
+        """A call into vLLM; its failure ends the engine, not the samples that were logged."""
+        result, error = attempt(function, *args)
+        if error is None:
+            return result
+        left = sum(a.waiting for a in asked.values())
+        self._broken = f"vLLM failed with {left} rollouts unfinished ({type(error).__name__}: {_first_line(error)})"
+        raise EngineError(self._broken, REMEDY) from error
+
+    def _prompt(self, request: Request) -> dict[str, Any]:
+        """One pad per image, and the images at their final size: vLLM's processor expands the pads and resizes nothing."""
+        prompt = request.prompt
+        asked: dict[str, Any] = {"prompt_token_ids": list(prompt.engine_ids)}
+        if prompt.images:
+            asked["multi_modal_data"] = {"image": list(prompt.images)}
+            asked["mm_processor_kwargs"] = {"do_resize": False}
+        return asked
+
+    def _parameters(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = request.sampling
+        return SamplingParams(
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_new_tokens,
+            seed=request_seed(request, self.version) if self.device.startswith("cuda") else None,
+            logprobs=0,
+            flat_logprobs=True,
+            logit_bias=self._bias or None,
+            ignore_eos=True,  # the tokenizer's own end token need not be one of the policy's
+            stop_token_ids=list(self.codec.end_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,  # each sample as it finishes, not the last of its n
+            stream_interval=2**30,
+        )
+
+    def _finished(self, asked: _Asked, output: Any) -> Iterator[Rollout]:
+        """The samples of one answer that are whole now."""
+        prompt = asked.request.prompt
+        if tuple(output.prompt_token_ids) != prompt.ids:
+            raise EngineError(
+                f"item {prompt.example_id}: vLLM reads {len(output.prompt_token_ids)} prompt tokens, "
+                f"the renderer wrote {len(prompt.ids)}",
+                "report the version of vLLM: its image processor must leave resized images as they are",
+            )
+        for part in output.outputs:
+            tokens, logprobs = asked.found.setdefault(part.index, ([], []))
+            if not tokens:
+                self.reused_tokens += output.num_cached_tokens or 0
+            tokens += part.token_ids
+            logprobs += part.logprobs.logprobs
+            if part.finish_reason is not None:
+                asked.waiting -= 1
+                yield self._rollout(asked.request, part.index, part.finish_reason, *asked.found.pop(part.index))
+
+    def _rollout(self, request: Request, index: int, reason: str, tokens: list[int], logprobs: list[float]) -> Rollout:
+        item = request.prompt.example_id
+        for token in tokens:
+            if token in self._banned:
+                raise EngineError(
+                    f"a rollout of item {item} contains the forbidden token {token} ({self.codec.name(token)})",
+                    "it may not be sampled",
+                )
+        if reason not in ("stop", "length") or len(tokens) != len(logprobs):
+            raise EngineError(f"vLLM ended a rollout of item {item} with '{reason}'", REMEDY)
+        return Rollout(
+            prompt_id=item,
+            sample_index=index,
+            token_ids=tuple(tokens),
+            logprobs=tuple(logprobs),
+            finish=Finish.STOP if tokens[-1] in self._ends else Finish.LENGTH,
+            text=self.codec.decode(tokens),
+            sampling=request.sampling,
+            policy_version=self.version,
+        )
+
+    def _check(self, request: Request) -> None:
+        prompt, sampling, item = request.prompt, request.sampling, f"item {request.prompt.example_id}"
+        if sampling.max_new_tokens < 1 or sampling.n < 1:
+            raise EngineError(
+                f"{item}: max_new_tokens {sampling.max_new_tokens}, n {sampling.n}", "both must be 1 or more"
+            )
+        if prompt.images and not self.multimodal:
+            raise EngineError(f"{item} has an image, the policy reads text only", "use --model tiny-vl")
+        if request.prefix:
+            raise EngineError(
+                f"{item}: vLLM cannot score the tokens of a given prefix as it scores sampled ones",
+                "use --engine transformers",
+            )
+        if len(prompt.ids) + sampling.max_new_tokens > self.context:
+            raise EngineError(
+                f"{item}: {len(prompt.ids)} prompt tokens and {sampling.max_new_tokens} new ones exceed {self.context}",
+                "raise engine.context, or lower max_new_tokens",
+            )
+
+    def _demand_ready(self) -> None:
+        if self._llm is None:
+            raise EngineError("the engine is closed", "open a new one")
+        if self._broken:
+            raise EngineError(self._broken, REMEDY)
+        if self._generating:
+            raise EngineError("the engine is generating already", "finish or close the earlier generation first")
+        if self._asleep:
+            raise EngineError("the engine sleeps without weights", "sync before generating")
+
+    # ------------------------------------------------------------------------------------------------ weights
+
+    def rest(self) -> None:
+        """Give the GPU's memory to the trainer until the next `sync`: sleep level 2, which drops weights and cache."""
+        self._demand_ready()
+        if self._sleeps:
+            self._llm.sleep(level=2)
+            self._asleep = True
+
+    def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Take new weights, streamed one tensor at a time; names as in the policy's own files or in its state dict.
+
+        Raises EngineError for a name that is unknown, doubled or missing, for another shape, and for a weight that reads
+        back from vLLM other than it was sent; afterwards the engine generates no more.
+        """
+        from harness.engines.weights import Names, Sent, differing
+
+        if self.tensor_parallel > 1:
+            raise EngineError("weights cannot be synced over several GPUs", "set engine.tensor_parallel to 1 to train")
+        if self._generating or self._llm is None or self._broken:
+            self._demand_ready()
+        self._names = self._names or Names.of(self.folder)
+        sent = Sent(self._names, self.dtype)
+        self._broken = f"the weights of sync {version} did not arrive whole"
+        self._replace(sent.stream(tensors), version)
+        (wrong,) = self._llm.apply_model(lambda model: differing(model, sent))
+        if wrong:
+            raise EngineError(f"weight sync {version}: {wrong}", "vLLM and the trainer must hold the same policy")
+        self._broken, self.version = "", version
+
+    def _replace(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> None:
+        """Wake the weights, load, wake the cache, in this order: old cache and new weights never lie side by side.
+        Then everything that was computed from the old weights is dropped."""
+        from harness.engines.weights import repack
+
+        llm, core = self._llm, self._llm.llm_engine
+        if self._asleep:
+            llm.wake_up(tags=["weights"])
+        _, error = attempt(llm.collective_rpc, "reload_weights", kwargs={"weights_iterator": weights})
+        if isinstance(error, RlfrEvalError):
+            raise error
+        if error is not None:
+            raise EngineError(f"weight sync {version}: vLLM failed ({_first_line(error)})", REMEDY) from error
+        if self.device == "cpu":
+            llm.apply_model(repack)
+        if self._asleep:
+            llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
+        if not llm.reset_prefix_cache():
+            raise EngineError(f"weight sync {version}: vLLM kept its prefix cache", REMEDY)
+        core.reset_mm_cache()
+        core.reset_encoder_cache()
+
+    # ------------------------------------------------------------------------------------------------ the rest
+
+    def describe(self) -> dict[str, Any]:
+        import torch
+        import transformers
+        import vllm
+
+        return {
+            "engine": "vllm",
+            "vllm": vllm.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "dtype": self.dtype,
+            "device": self.device.split(":")[0],
+            "tensor_parallel": self.tensor_parallel,
+        }
+
+    def close(self) -> None:
+        import gc
+
+        import torch
+
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def _read_policy(folder: Path, context: int | None) -> tuple[Codec, int, bool]:
+    """Codec, context and whether it reads images, from the policy's files; no weight is read."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from harness import models
+
+    config = models.read_config(folder)
+    text = config.get_text_config()
+    try:
+        with models.quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be read ({_first_line(error)})", "fetch it again") from error
+    file = folder / "generation_config.json"
+    generation = GenerationConfig.from_pretrained(folder, local_files_only=True) if file.is_file() else config
+    allowed = int(text.max_position_embeddings)
+    if context is not None and context > allowed:
+        raise EngineError(f"engine.context is {context}, the policy allows {allowed}", "lower it")
+    codec = Codec(tokenizer, generation, int(text.vocab_size))
+    return codec, context or allowed, models.ARCHITECTURES[config.model_type]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
