@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from harness import cli_flags as flags
 from harness.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
@@ -42,64 +42,30 @@ Look at what was graded, and at what there is:
 A line without a verb is `run`: `rlfr-eval --task T --method M`. Errors are one line with their remedy, exit code 2.""",
 )
 
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", help="Python file with own tasks or methods; repeatable.", metavar="FILE"),
-]
-
 
 @app.command("run", short_help="Train methods, evaluate them, print one table.")
 def run_(
-    task: Annotated[
-        str, typer.Option(help="Tasks to evaluate, e.g. mathvision or math500,arithmetic.", metavar="T[,T]")
-    ],
-    method: Annotated[str, typer.Option(help="Methods to train; `base` does not train.", metavar="M[,M]")] = "",
-    model: Annotated[
-        str | None, typer.Option(help="Start policy: tiny-lm, tiny-vl, a hub name or a folder.", metavar="NAME|PATH")
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="Evaluate this checkpoint as it is; needs --label.", metavar="PATH")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Name of the row of --policy.", metavar="NAME")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Settings shared by all methods (rlfr-eval list recipes).", metavar="NAME")
-    ] = None,
-    seed: Annotated[str, typer.Option(help="Seeds; the table averages over them.", metavar="0,1")] = "0",
-    budget: Annotated[
-        str | None, typer.Option(help="Training budget: steps (200) or sampled tokens (2Mtokens).", metavar="AMOUNT")
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Samples per item; above 1 at temperature 0.6.", metavar="K")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Of the evaluation; 0 is greedy.", metavar="X")
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest evaluated response, in tokens.", metavar="N")
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="official (the benchmark's answer rule) or strict (a marked answer only).", metavar="NAME"),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate the first items only.", metavar="N")] = None,
-    ids: Annotated[Path | None, typer.Option(help="Evaluate the items named in this file.", metavar="FILE")] = None,
-    data_dir: Annotated[
-        list[str] | None,
-        typer.Option(help="Local benchmark files, for all tasks or one; repeatable.", metavar="[T=]DIR"),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="Generation engine (rlfr-eval list engines).", metavar="NAME")
-    ] = None,
-    plugin: Plugins = None,
-    config: Annotated[Path | None, typer.Option(help="YAML settings over the recipe's.", metavar="FILE")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting, e.g. train.steps=50; repeatable.", metavar="KEY=VALUE"),
-    ] = None,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="Also apply the method's paper's recipe; marks the row.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Where run folders are.", metavar="DIR")] = Path("runs"),
+    task: flags.Task,
+    method: flags.Method = "",
+    model: flags.Model = None,
+    policy: flags.Policy = None,
+    label: flags.Label = None,
+    recipe: flags.Recipe = None,
+    seed: flags.Seed = "0",
+    budget: flags.Budget = None,
+    n: flags.Samples = None,
+    temperature: flags.Temperature = None,
+    max_new_tokens: flags.MaxNewTokens = None,
+    protocol: flags.Protocol = None,
+    limit: flags.Limit = None,
+    ids: flags.Ids = None,
+    data_dir: flags.DataDir = None,
+    engine: flags.Engine = None,
+    plugin: flags.Plugins = None,
+    config: flags.Config = None,
+    set_: flags.Sets = None,
+    paper: flags.Paper = False,
+    out: flags.Out = Path("runs"),
 ) -> None:
     """Train each method (or reuse its finished run), evaluate on each task, print one table.
 
@@ -142,23 +108,16 @@ def run_(
 
 @app.command("score", short_help="Grade responses that exist already.")
 def score_(
-    task: Annotated[str, typer.Option(help="The task, e.g. mathvision or mathvista-testmini.", metavar="T")],
-    responses: Annotated[Path, typer.Option(help='Lines {"id": .., "response": ..}.', metavar="F.jsonl")],
-    out: Annotated[Path, typer.Option(help="Folder for results.json and samples.jsonl.", metavar="DIR")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The benchmark's files in its own layout.", metavar="DIR")
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option(help="official (the benchmark's answer rule) or strict.", metavar="NAME")
-    ] = "official",
-    response_field: Annotated[str, typer.Option(help="Column of the response.", metavar="NAME")] = "response",
-    extracted_field: Annotated[
-        str | None,
-        typer.Option(help="Column with an extracted answer, used instead of our extraction.", metavar="NAME"),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score the first items only.", metavar="N")] = None,
-    ids: Annotated[Path | None, typer.Option(help="Score the items named in this file.", metavar="FILE")] = None,
-    plugin: Plugins = None,
+    task: flags.ScoreTask,
+    responses: flags.Responses,
+    out: flags.ScoreOut,
+    data_dir: flags.ScoreDataDir = None,
+    protocol: flags.ScoreProtocol = "official",
+    response_field: flags.ResponseField = "response",
+    extracted_field: flags.ExtractedField = None,
+    limit: flags.ScoreLimit = None,
+    ids: flags.ScoreIds = None,
+    plugin: flags.Plugins = None,
 ) -> None:
     """Grade responses that exist already: no model, no GPU.
 
@@ -189,11 +148,9 @@ def score_(
 
 @app.command("show", short_help="Read graded samples in the terminal.")
 def show_(
-    run: Annotated[
-        Path, typer.Argument(help="A run folder, an evaluation folder or the --out of score.", metavar="RUN")
-    ],
-    wrong: Annotated[bool, typer.Option("--wrong", help="Only samples that are not correct.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many samples.", metavar="N")] = 10,
+    run: flags.Run,
+    wrong: flags.Wrong = False,
+    limit: flags.ShowLimit = 10,
 ) -> None:
     """Read samples in the terminal: question, response, extracted answer, gold, verdict and why.
 
@@ -207,8 +164,8 @@ def show_(
 
 @app.command("list", short_help="Tasks, methods, engines, recipes.")
 def list_(
-    what: Annotated[str, typer.Argument(help="tasks, methods, engines or recipes; nothing lists all.")] = "",
-    plugin: Plugins = None,
+    what: flags.What = "",
+    plugin: flags.Plugins = None,
 ) -> None:
     """What there is: tasks, methods, engines, recipes.
 
@@ -222,11 +179,9 @@ def list_(
 
 @app.command("leaderboard", short_help="Tables from all finished runs.")
 def leaderboard_(
-    out: Annotated[
-        Path, typer.Option(help="Where run folders are; the tables are written there too.", metavar="DIR")
-    ] = Path("runs"),
-    format: Annotated[str, typer.Option(help="Files to write: md, csv, html.", metavar="F[,F]")] = "md,csv",
-    baseline: Annotated[str, typer.Option(help="Row that the others are compared with.", metavar="NAME")] = "base",
+    out: flags.LeaderboardOut = Path("runs"),
+    format: flags.Formats = "md,csv",
+    baseline: flags.Baseline = "base",
 ) -> None:
     """Tables from all finished runs of a folder, printed and written as leaderboard.md, .csv, .html.
 

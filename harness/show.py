@@ -87,7 +87,9 @@ def _fields(row: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
     yield "answer", Text.assemble((answer, COLOURS[row["verdict"]]), ("   gold  ", "dim"), row["gold"])
     others = [f"{p}: {v['status']} ({v['reason']})" for p, v in row.get("verdicts", {}).items() if p != row["protocol"]]
     facts = [*others, f"{row['tokens']} tokens" if row.get("tokens") else "", _ended(row), row.get("side") or ""]
-    facts += [f"{k} {v}" for k, v in row.get("categories", {}).items() if v is not None]
+    for name, value in row.get("categories", {}).items():
+        values = value if isinstance(value, list) else [value]
+        facts += [f"{name} {'/'.join(map(str, values))}"] if value not in (None, [], "") else []
     yield "facts", Text(", ".join(f for f in facts if f), style="dim")
     if row.get("note"):
         yield "note", Text(row["note"], style="yellow")
