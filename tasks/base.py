@@ -40,6 +40,8 @@ class Task:
     """Columns without which a row cannot be read."""
     categories: ClassVar[tuple[str, ...]] = ()
     """Metadata keys by which results are broken down."""
+    judge: ClassVar[str] = ""
+    """What the authors use a judge model for; the official rule is then one without a judge ("" when it is theirs)."""
     lenient: ClassVar[str] = ""
     """How the benchmark's own rule can accept an answer that is none ("" when it cannot)."""
 
@@ -79,9 +81,9 @@ class Task:
 
     def local_names(self) -> tuple[str, ...]:
         """Where the split may be below --data-dir: the benchmark's own file, what `fetch` writes, the hub's layout."""
-        names = [self.files.get(self.split, f"{self.split}.jsonl"), f"{self.split}.parquet"]
+        names = [self.files.get(self.split, f"{self.split}.jsonl")]
         for split in dict.fromkeys((self.split, self.hub[self.split].split if self.split in self.hub else self.split)):
-            names += [f"{split}-*.parquet", f"data/{split}-*.parquet", f"*/{split}-*.parquet"]
+            names += [f"{split}.parquet", f"{split}-*.parquet", f"data/{split}-*.parquet", f"*/{split}-*.parquet"]
         return tuple(dict.fromkeys(names))
 
     def load(self) -> list[Example]:

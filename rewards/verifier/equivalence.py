@@ -120,10 +120,13 @@ def _contradicted(named: tuple[str, ...], extracted: str, choices: tuple[str, ..
 
 
 def _same_option(option: str, extracted: str) -> bool:
-    """The option's own text, or the number that it is."""
+    """The option's own text, or the number that it is. A text that tidying empties (`=`, `?`) counts only as written."""
     given, wanted = choice_text(extracted), choice_text(option)
-    if normal.words(given) == normal.words(wanted) or normal.squeeze(normal.clean(given)) == normal.squeeze(
-        normal.clean(wanted)
+    if given and given == wanted:
+        return True
+    tidied = (normal.words(given), normal.squeeze(normal.clean(given)))
+    if any(
+        g and g == w for g, w in zip(tidied, (normal.words(wanted), normal.squeeze(normal.clean(wanted))), strict=True)
     ):
         return True
     left, right = exact.read(normal.clean(wanted)), exact.read(normal.clean(given))

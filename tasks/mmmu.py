@@ -1,0 +1,179 @@
+"""MMMU (Yue et al. 2024): university questions with 1 to 7 pictures in 30 subjects; validation 900, dev 150.
+
+Columns id, question, options (a printed Python list), answer, question_type (multiple-choice; open, also short-answer),
+image_1 .. image_7, subfield, topic_difficulty. Hub: MMMU/MMMU, one configuration per subject, read in alphabetical order.
+Golds were changed there in July 2026 (validation_Design_15, Art_Theory_4; earlier Literature_10), so the commit that was read
+is part of the result. Open golds may be lists, any entry of which is right.
+
+Authors' rule: for choices a bracketed letter, else a letter between blanks, else (more than five words) an option's text, the
+latest of several; where there is none they **draw an option at random**, which here counts as wrong (`random_fallback`). For
+open questions the tails behind "so", "is", "answer" ... and all numbers in them: right when one holds a gold string or equals
+a gold number to two decimals. `aggregate` has the macro averages over subjects and over the six domains.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from harness.errors import DataError, attempt
+from harness.records import Answer, AnswerType, Example, ImageSlot, Message, Sample, Text
+from tasks.base import Hub, Task, task
+from tasks.reading import LETTERS
+
+DOMAINS = {
+    "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
+    "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
+    "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
+    "Health and Medicine": ("Basic_Medical_Science", "Clinical_Medicine", "Diagnostics_and_Laboratory_Medicine", "Pharmacy",
+                            "Public_Health"),
+    "Humanities and Social Science": ("History", "Literature", "Psychology", "Sociology"),
+    "Tech and Engineering": ("Agriculture", "Architecture_and_Engineering", "Computer_Science", "Electronics",
+                             "Energy_and_Power", "Materials", "Mechanical_Engineering"),
+}  # fmt: skip
+SUBJECTS = tuple(sorted(name for names in DOMAINS.values() for name in names))
+_TAIL = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+_NUMBERS = (
+    r"-?\b\d{1,3}(?:,\d{3})+\b",
+    r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
+    r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
+)
+
+
+def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
+    """The authors' rule without their random draw."""
+    said = response if extracted is None else extracted
+    if answer.type is AnswerType.CHOICE:
+        letter = _letter(said, answer.choices)
+        reason = "random_fallback" if letter is None else "match" if letter in answer.golds else "mismatch"
+        return letter in answer.golds, letter, reason
+    found = [value for piece in _pieces(said) for part in (piece, *_numbers(piece)) for value in _normal(part)]
+    golds = [value for gold in answer.golds for value in _normal(gold)]
+    right = any(any(isinstance(g, str) and g in f for g in golds) if isinstance(f, str) else f in golds for f in found)
+    return right, "; ".join(map(str, found))[:500] or None, "match" if right else "mismatch"
+
+
+def _letter(response: str, options: Sequence[str]) -> str | None:
+    for char in ",.!?;:'":
+        response = response.strip(char)
+    text, letters = f" {response} ", LETTERS[: len(options)]
+    low = text.lower()
+    for places in (
+        {c: text.rfind(f"({c})") for c in letters},
+        {c: text.rfind(f" {c} ") for c in letters},
+        {c: low.rfind(o.lower()) for c, o in zip(letters, options, strict=False)}
+        if len(text.split()) > len("words")
+        else {},
+    ):
+        found = {c: place for c, place in places.items() if place >= 0}
+        if found:
+            return max(found, key=lambda c: found[c])
+    return None
+
+
+def _pieces(response: str) -> list[str]:
+    text = response.strip().strip(".").lower()
+    lines, pieces = text.split("\n"), []
+    for number, line in enumerate(lines):
+        marks = (*_TAIL, "=") if number == len(lines) - 1 else _TAIL
+        tails = [line.split(mark)[-1].strip() for mark in marks if mark in line]
+        tail = min(tails, key=len, default="")
+        if tail and tail not in ":,.!?;'":
+            pieces.append(tail)
+    return pieces or [text]
+
+
+def _numbers(text: str) -> list[str]:
+    return [n for pattern in _NUMBERS for n in re.findall(pattern, text[:20_000])]
+
+
+def _normal(text: str) -> list[str | float]:
+    value, _ = attempt(float, text.strip().replace(",", ""))
+    if value is not None:
+        return [round(value, 2)]
+    low = text.strip().lower()
+    return [f" {low}", f"{low} "] if len(low) == 1 else [low] if low else []
+
+
+@task.register("mmmu")
+class Mmmu(Task):
+    """MMMU: university questions with pictures, multiple-choice and open."""
+
+    modality = "multimodal"
+    licence = "Apache-2.0"
+    splits = ("validation", "dev")
+    hub: ClassVar = {s: Hub("MMMU/MMMU", s, SUBJECTS) for s in ("validation", "dev")}
+    columns = ("id", "question", "options", "answer", "question_type")
+    categories = ("subject", "domain", "question_type", "topic_difficulty")
+    lenient = "any text that holds a gold string of an open question counts"
+
+    def parse(self, row: Mapping[str, Any], item: str) -> Example:
+        subject = "_".join(item.split("_")[1:-1])
+        known = {
+            **row,
+            "subject": subject,
+            "domain": next((d for d, names in DOMAINS.items() if subject in names), None),
+        }
+        columns = [f"image_{i}" for i in range(1, 8)]
+        shown = [c for c in columns if row.get(c) is not None]
+        options = _list(row["options"], self.name, item)
+        return Example(
+            id=item,
+            task=self.name,
+            messages=prompt(row["question"], options, shown),
+            answer=gold(row["answer"], options, row["question_type"], self.name, item),
+            images=tuple(self.image(row, c) for c in shown),
+            rule="tasks.mmmu:official",
+            metadata={key: known[key] for key in self.categories if known.get(key)},
+        )
+
+    def aggregate(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Means of the subjects, of the domains, and the mean over subjects (macro average)."""
+        groups: dict[str, list[bool]] = defaultdict(list)
+        for sample in samples:
+            for key in ("subject", "domain"):
+                groups[f"{key} {sample.categories.get(key)}"].append(sample.verdict == "correct")
+        means = {name: sum(rows) / len(rows) for name, rows in sorted(groups.items())}
+        macro = {k: [v for n, v in means.items() if n.startswith(k)] for k in ("subject", "domain")}
+        return {**means, **{f"macro average over {k}s": sum(v) / len(v) for k, v in macro.items() if v}}
+
+
+def prompt(question: str, options: Sequence[str], shown: Sequence[str]) -> tuple[Message, ...]:
+    """The authors' prompt with each picture at its tag; pictures without a tag come first."""
+    lines = [f"({letter}) {text}" for letter, text in zip(LETTERS, options, strict=False)]
+    ask = "Answer with the option's letter from the given choices directly." if options else (
+        "Answer the question using a single word or phrase."
+    )  # fmt: skip
+    text = "\n".join([question, "", *lines, *([""] if lines else []), ask])
+    parts: list[Text | ImageSlot] = []
+    used: set[int] = set()
+    for piece in re.split(r"(<image \d>)", text):
+        tag = re.fullmatch(r"<image (\d)>", piece)
+        place = shown.index(f"image_{tag[1]}") if tag and f"image_{tag[1]}" in shown else None
+        if place is not None and place not in used:
+            used.add(place)
+            parts.append(ImageSlot(place))
+        elif piece:
+            parts.append(Text(piece))
+    return (Message("user", (*(ImageSlot(i) for i in range(len(shown)) if i not in used), *parts)),)
+
+
+def gold(answer: Any, options: Sequence[str], kind: str, name: str, item: str) -> Answer:
+    """A letter with its options, or the accepted strings of an open question."""
+    if kind == "multiple-choice":
+        return Answer(type=AnswerType.CHOICE, golds=(str(answer).strip(),), choices=tuple(options))
+    entries = _list(answer, name, item) if str(answer).startswith("[") else [answer]
+    return Answer(type=AnswerType.TEXT, golds=tuple(str(e) for e in entries))
+
+
+def _list(value: Any, name: str, item: str) -> list[str]:
+    """A printed Python list, or a list. Raises DataError naming the item."""
+    if not isinstance(value, str):
+        return [str(v) for v in value or ()]
+    found, error = attempt(ast.literal_eval, value or "[]")
+    if error is not None or not isinstance(found, list | tuple):
+        raise DataError(f"{name} item {item}: {value[:60]!r} is not a list", "check the file")
+    return [str(v) for v in found]
