@@ -31,7 +31,7 @@ __all__ = ["Job", "Verifier"]
 
 START_SECONDS = 120.0
 """What the start of a worker, or an import in it, may take on a busy machine."""
-BATCH = 16
+BATCH = 64
 """Jobs sent to a worker at once; each has its own deadline, and what a lost worker had not begun goes back."""
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,7 +165,7 @@ class _Lane:
             if first is None:
                 break
             batch = [first]
-            share = max(1, min(BATCH, self.queue.qsize() // self.owner.workers))
+            share = min(BATCH, self.queue.qsize() // (2 * self.owner.workers) + 1)
             while len(batch) < share:
                 try:
                     task = self.queue.get_nowait()
@@ -200,8 +200,9 @@ class _Lane:
             worker.send(self.process.stdin, [t.job for t in batch])  # type: ignore[arg-type]
             while place < len(batch):
                 batch[place].tries += 1
-                _deliver(batch[place], self._result())
-                place += 1
+                for result in self._results():
+                    _deliver(batch[place], result)
+                    place += 1
             return []
         except _Late:
             self.kill()
@@ -218,13 +219,13 @@ class _Lane:
                 return batch[place + 1 :]
             return batch[place:]
 
-    def _result(self) -> Any:
-        """The next result; imports in the worker stop the clock."""
+    def _results(self) -> list[Any]:
+        """The next results; imports in the worker stop the clock."""
         limit = self.deadline
         while True:
             message = self._read(limit)
             if message[0] == "done":
-                return message[1]
+                return list(message[1])
             limit = START_SECONDS if message[0] == "wait" else self.deadline
 
     def _start(self) -> None:

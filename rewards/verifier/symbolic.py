@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -48,6 +49,14 @@ class Expression:
     discrete: bool
 
 
+def _nothing() -> None:
+    pass
+
+
+before_slow_work: Callable[[], None] = _nothing
+"""Called before anything that may take long; a worker hands out its finished results there."""
+
+
 @lru_cache(maxsize=1)
 def _sympy() -> Any:
     import sympy
@@ -56,10 +65,10 @@ def _sympy() -> Any:
 
 
 def load() -> None:
-    """Import sympy and math_verify, which takes a second or two."""
-    import latex2sympy2_extended  # noqa: F401
+    """Import sympy and math_verify and use them once, which takes a second or two."""
     import math_verify  # noqa: F401
-    import sympy  # noqa: F401
+
+    same(read(r"\frac{x+1}{\sqrt{2}}"), read(r"\frac{\sqrt{2}}{2}(1+x)"))
 
 
 @lru_cache(maxsize=4096)
@@ -70,6 +79,7 @@ def read(text: str) -> Expression:
     from harness.errors import attempt
 
     source = _prepare(text)
+    before_slow_work()
     settings = ConversionConfig(lowercase_symbols=False)
     tree, error = attempt(
         latex2sympy, source, is_real=True, convert_degrees=False, normalization_config=None, conversion_config=settings
@@ -154,6 +164,7 @@ def same(gold: Expression, answer: Expression) -> bool:
         return True
     if gold.tree.is_Rational and answer.tree.is_Rational:
         return False
+    before_slow_work()
     names = tuple(sorted({*gold.names, *answer.names}, key=lambda s: s.name))
     verdicts = [_agree(gold, answer, dict(zip(names, p, strict=False))) for p in _points(gold, answer, names)]
     if False in verdicts:

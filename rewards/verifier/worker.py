@@ -1,7 +1,9 @@
 """The worker process: jobs in on a pipe, verdicts out on another. Started by `pool`, never imported by it.
 
-Frames are a 4-byte length and a pickle. Out: ("ready",) once; ("wait",) before a slow import and ("go",) after it; ("done",
-result) per job, in order. An alarm without a handler ends the process should its parent no longer be there to end it.
+Frames are a 4-byte length and a pickle. Out: ("ready",) once; ("wait",) before a slow import and ("go",) after it;
+("done", results) with the results of one or more jobs, in order. Results of quick jobs travel together, but none is held
+back while something that may take long is under way, so that a late worker is late with the job that is next. An alarm
+without a handler ends the process should its parent no longer be there to do so.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 HEADER = struct.Struct("<I")
@@ -39,13 +42,33 @@ def receive(stream: BinaryIO) -> Any:
     return pickle.loads(data)
 
 
-class _Loader:
-    """Imports what a job needs before its clock starts."""
+class _Session:
+    """Grades batches: imports what a job needs before its clock starts, and hands out results."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self.out, self.loaded = out, set[str]()
+    def __init__(self, out: BinaryIO, limit: float) -> None:
+        self.out, self.limit = out, limit
+        self.loaded: set[str] = set()
+        self.held: list[Any] = []
 
-    def prepare(self, job: Any) -> None:
+    def serve(self, jobs: Sequence[Any]) -> None:
+        from rewards.verifier import grade
+
+        for job in jobs:
+            self._prepare(job)
+            signal.setitimer(signal.ITIMER_REAL, self.limit)
+            if isinstance(job, grade.ClusterJob) or job.rule:
+                self.flush()
+            result = grade.clusters(job) if isinstance(job, grade.ClusterJob) else grade.grade(job)
+            self.held.append(result)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.flush()
+
+    def flush(self) -> None:
+        if self.held:
+            send(self.out, ("done", self.held))
+            self.held.clear()
+
+    def _prepare(self, job: Any) -> None:
         from harness.records import AnswerType
 
         kind = job.answer.type if hasattr(job, "answer") else job.type
@@ -53,6 +76,7 @@ class _Loader:
         needs |= {job.rule.partition(":")[0]} if getattr(job, "rule", "") else set()
         if needs <= self.loaded:
             return
+        self.flush()
         send(self.out, ("wait",))
         for name in needs - self.loaded:
             self._load(name)
@@ -68,6 +92,7 @@ class _Loader:
             from rewards.verifier import symbolic
 
             symbolic.load()
+            symbolic.before_slow_work = self.flush
         else:
             # a rule that cannot be imported fails again, as a verdict, when it is called
             module, _ = attempt(importlib.import_module, name)
@@ -85,23 +110,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     import harness.registry
-    from rewards.verifier import grade
 
     for path in plugins:
         harness.registry.load_plugin(path)
-    loader = _Loader(out)
+    session = _Session(out, limit)
     send(out, ("ready",))
     while True:
         try:
-            jobs = receive(sys.stdin.buffer)
+            session.serve(receive(sys.stdin.buffer))
         except EOFError:
             return
-        for job in jobs:
-            loader.prepare(job)
-            signal.setitimer(signal.ITIMER_REAL, limit)
-            result = grade.grade(job) if isinstance(job, grade.Job) else grade.clusters(job)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            send(out, ("done", result))
 
 
 if __name__ == "__main__":
