@@ -139,10 +139,20 @@ class Evaluation(Section):
 
 
 class EngineSettings(Section):
-    """`auto` picks the engine; `batch` is how many rollouts decode together."""
+    """`auto` picks the engine; `batch` is how many rollouts decode together. The rest is vLLM's (docs/gpu.md)."""
 
     name: str = "auto"
     batch: int = Field(64, gt=0)
+    context: int | None = Field(None, gt=0)
+    """Most tokens of a prompt and its response (null: what the recipe can fill)."""
+    gpu_memory: float | None = Field(None, gt=0, le=1)
+    """Share of the GPU's memory for vLLM's weights and cache (null: 0.45 beside a trainer, 0.9 in evaluation)."""
+    tensor_parallel: int = Field(1, gt=0)
+    """GPUs that share one policy in evaluation; training uses one."""
+    server: str | None = None
+    """Address of a running `vllm serve` for evaluation, such as http://127.0.0.1:8000."""
+    seeded: bool = True
+    """Whether requests to the server carry a seed; vLLM's CPU build crashes on one."""
 
 
 class Recipe(Section):

@@ -207,7 +207,7 @@ class Runner:
         accelerator.init_trackers("tensorboard")
         renderer = policies.renderer(loaded, recipe, self.method)
         policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
-        engine = self._engine(job.start.path, job.start.revision)
+        engine = self._engine(job.start.path, job.start.revision, training=True)
         try:
             trainer = Trainer(
                 Parts(
@@ -242,8 +242,9 @@ class Runner:
         }
         return write_manifest(job.folder / "train", facts, ["metrics.jsonl"])
 
-    def _engine(self, path: str, revision: str | None) -> Engine:
+    def _engine(self, path: str, revision: str | None, training: bool) -> Engine:
         from harness.engines import create
+        from harness.engines.choose import settings
 
         recipe = self.recipe
         return create(
@@ -254,6 +255,7 @@ class Runner:
             device=self.job.device,
             batch=recipe.engine.batch,
             say=self.progress.say,
+            settings=settings(recipe, training),
         )
 
     def _expert(self) -> list[Example]:
@@ -292,7 +294,7 @@ class Runner:
         loaded = models.load(path, revision, self.recipe.model.dtype, job.device)
         renderer = policies.renderer(loaded, self.recipe, self.method)
         del loaded
-        engine = self._engine(path, revision)
+        engine = self._engine(path, revision, training=False)
         folders = []
         try:
             for item, examples in job.tasks:

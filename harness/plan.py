@@ -146,8 +146,10 @@ def training_data(data: config.Data, options: RunOptions) -> list[Example]:
 
 
 def without_evaluation(recipe: Recipe) -> dict[str, Any]:
-    """What makes a trained policy, as plain values: decoding of the evaluation and the recipe's name do not."""
+    """What makes a trained policy, as plain values: decoding of the evaluation, the recipe's name and what the engine
+    is given of the machine do not, so that a run that ran out of memory resumes under other settings of it."""
     values = recipe.model_dump(mode="json")
+    values["engine"] = values["engine"]["name"]
     for name in ("evaluation", "name", "source", "methods"):
         values.pop(name)
     return values

@@ -31,6 +31,8 @@ class Engine:
     """Base of engines. `version` is the policy version of the weights in use; every rollout carries it."""
 
     key: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    """Settings of its own that `open` takes by name."""
     version: int = 0
 
     @classmethod
@@ -47,6 +49,9 @@ class Engine:
     def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Take the policy's weights (full, merged, hub-named), checked strictly against the engine's names."""
         raise NotImplementedError
+
+    def rest(self) -> None:
+        """Give memory to the trainer until the next `sync`; an engine that cannot, or need not, does nothing."""
 
     def describe(self) -> dict[str, Any]:
         """What goes into a result's key: engine name, library versions, dtype."""

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.codec import Codec
+from harness.engines.answers import REMEDY, check_request, first_line, read_policy, whole_rollout
 from harness.engines.base import Engine, Request, engine
 from harness.engines.streams import CallStream, request_seed, streams_kept
-from harness.errors import EngineError, ModelError, RlfrEvalError, attempt
-from harness.records import Finish, Rollout
+from harness.errors import EngineError, RlfrEvalError, attempt
+from harness.records import Rollout
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +42,6 @@ ENVIRONMENT = {
 CPU_BLOCK = 32
 """Tokens of a cache block on a CPU. Whole blocks are shared between samples; the CPU build's own 128 exceed many prompts."""
 
-REMEDY = "run the same command again, which resumes; what was logged is kept"
-
 
 @dataclass(slots=True)
 class _Asked:
@@ -58,6 +56,8 @@ class _Asked:
 class VLLMEngine(Engine):
     """Generation with vLLM: continuous batching on a GPU (or vLLM's CPU build), in the trainer's own process."""
 
+    options = ("context", "gpu_memory", "tensor_parallel")
+
     def __init__(
         self,
         folder: str | Path,
@@ -68,7 +68,6 @@ class VLLMEngine(Engine):
         context: int | None = None,
         gpu_memory: float = 0.45,
         tensor_parallel: int = 1,
-        sleep: bool = True,
     ) -> None:
         """`folder`: a policy's own files. `batch`: rollouts decoded together; `context`: most tokens of prompt and response
         (None: what the policy allows); `gpu_memory`: share of the GPU for its weights and cache; `tensor_parallel`: GPUs
@@ -77,10 +76,9 @@ class VLLMEngine(Engine):
         if batch < 1:
             raise EngineError(f"engine.batch is {batch}", "set it to 1 or more")
         self.folder, self.dtype, self.device, self.batch = Path(folder), dtype, device, batch
-        self.tensor_parallel, self._sleeps = tensor_parallel, sleep and device.startswith("cuda")
-        self.codec, self.context, self.multimodal = _read_policy(self.folder, context)
+        self.tensor_parallel, self._sleeps = tensor_parallel, device.startswith("cuda")
+        self.codec, self.context, self.multimodal = read_policy(self.folder, context)
         self.reused_tokens = 0
-        self._banned, self._ends = frozenset(self.codec.forbidden_ids), frozenset(self.codec.end_ids)
         self._bias = dict.fromkeys(self.codec.forbidden_ids, float("-inf"))
         self._asleep, self._generating, self._broken = False, False, ""
         self._names: Names | None = None
@@ -132,7 +130,7 @@ class VLLMEngine(Engine):
             llm, error = attempt(LLM, **settings)
         if error is not None:
             raise EngineError(
-                f"vLLM does not start ({_first_line(error)})",
+                f"vLLM does not start ({first_line(error)})",
                 "lower engine.gpu_memory or engine.context when memory is short (docs/gpu.md), or --engine transformers",
             ) from error
         return llm
@@ -143,7 +141,7 @@ class VLLMEngine(Engine):
         """Rollouts as they finish. Raises EngineError before any work for a request that cannot be answered."""
         self._demand_ready()
         for request in requests:
-            self._check(request)
+            check_request(request, self.multimodal, self.context)
         return self._generate(deque(requests))
 
     def _generate(self, queue: deque[Request]) -> Iterator[Rollout]:
@@ -177,7 +175,7 @@ class VLLMEngine(Engine):
         if error is None:
             return result
         left = sum(a.waiting for a in asked.values())
-        self._broken = f"vLLM failed with {left} rollouts unfinished ({type(error).__name__}: {_first_line(error)})"
+        self._broken = f"vLLM failed with {left} rollouts unfinished ({type(error).__name__}: {first_line(error)})"
         raise EngineError(self._broken, REMEDY) from error
 
     def _prompt(self, request: Request) -> dict[str, Any]:
@@ -228,47 +226,14 @@ class VLLMEngine(Engine):
             logprobs += part.logprobs.logprobs
             if part.finish_reason is not None:
                 asked.waiting -= 1
-                yield self._rollout(asked.request, part.index, part.finish_reason, *asked.found.pop(part.index))
-
-    def _rollout(self, request: Request, index: int, reason: str, tokens: list[int], logprobs: list[float]) -> Rollout:
-        item = request.prompt.example_id
-        for token in tokens:
-            if token in self._banned:
-                raise EngineError(
-                    f"a rollout of item {item} contains the forbidden token {token} ({self.codec.name(token)})",
-                    "it may not be sampled",
+                yield whole_rollout(
+                    self.codec,
+                    asked.request,
+                    part.index,
+                    part.finish_reason,
+                    *asked.found.pop(part.index),
+                    self.version,
                 )
-        if reason not in ("stop", "length") or len(tokens) != len(logprobs):
-            raise EngineError(f"vLLM ended a rollout of item {item} with '{reason}'", REMEDY)
-        return Rollout(
-            prompt_id=item,
-            sample_index=index,
-            token_ids=tuple(tokens),
-            logprobs=tuple(logprobs),
-            finish=Finish.STOP if tokens[-1] in self._ends else Finish.LENGTH,
-            text=self.codec.decode(tokens),
-            sampling=request.sampling,
-            policy_version=self.version,
-        )
-
-    def _check(self, request: Request) -> None:
-        prompt, sampling, item = request.prompt, request.sampling, f"item {request.prompt.example_id}"
-        if sampling.max_new_tokens < 1 or sampling.n < 1:
-            raise EngineError(
-                f"{item}: max_new_tokens {sampling.max_new_tokens}, n {sampling.n}", "both must be 1 or more"
-            )
-        if prompt.images and not self.multimodal:
-            raise EngineError(f"{item} has an image, the policy reads text only", "use --model tiny-vl")
-        if request.prefix:
-            raise EngineError(
-                f"{item}: vLLM cannot score the tokens of a given prefix as it scores sampled ones",
-                "use --engine transformers",
-            )
-        if len(prompt.ids) + sampling.max_new_tokens > self.context:
-            raise EngineError(
-                f"{item}: {len(prompt.ids)} prompt tokens and {sampling.max_new_tokens} new ones exceed {self.context}",
-                "raise engine.context, or lower max_new_tokens",
-            )
 
     def _demand_ready(self) -> None:
         if self._llm is None:
@@ -322,7 +287,7 @@ class VLLMEngine(Engine):
         if isinstance(error, RlfrEvalError):
             raise error
         if error is not None:
-            raise EngineError(f"weight sync {version}: vLLM failed ({_first_line(error)})", REMEDY) from error
+            raise EngineError(f"weight sync {version}: vLLM failed ({first_line(error)})", REMEDY) from error
         if self.device == "cpu":
             llm.apply_model(repack)
         if self._asleep:
@@ -363,29 +328,3 @@ class VLLMEngine(Engine):
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
-
-
-def _read_policy(folder: Path, context: int | None) -> tuple[Codec, int, bool]:
-    """Codec, context and whether it reads images, from the policy's files; no weight is read."""
-    from transformers import AutoTokenizer, GenerationConfig
-
-    from harness import models
-
-    config = models.read_config(folder)
-    text = config.get_text_config()
-    try:
-        with models.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be read ({_first_line(error)})", "fetch it again") from error
-    file = folder / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(folder, local_files_only=True) if file.is_file() else config
-    allowed = int(text.max_position_embeddings)
-    if context is not None and context > allowed:
-        raise EngineError(f"engine.context is {context}, the policy allows {allowed}", "lower it")
-    codec = Codec(tokenizer, generation, int(text.vocab_size))
-    return codec, context or allowed, models.ARCHITECTURES[config.model_type]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

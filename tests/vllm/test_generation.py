@@ -10,6 +10,7 @@ pytest.importorskip("vllm", reason="runs in the environment of `make test-vllm`"
 
 import torch
 
+from harness.codec import Codec
 from harness.engines.base import Request
 from harness.errors import EngineError
 from harness.records import Finish, Sampling
@@ -95,7 +96,9 @@ def test_a_forbidden_token_cannot_be_drawn(rig: Rig, monkeypatch: pytest.MonkeyP
     (request,) = rig.requests(1, max_new_tokens=6)
     (free,) = rig.engine.generate([request])
     favourite = free.token_ids[0]
-    monkeypatch.setattr(rig.engine, "_banned", rig.engine._banned | {favourite})
+    codec = rig.engine.codec
+    monkeypatch.setattr(rig.engine, "codec", Codec(codec.tokenizer, codec.generation_config, codec.rows))
+    monkeypatch.setitem(vars(rig.engine.codec), "forbidden_ids", (*codec.forbidden_ids, favourite))
     with pytest.raises(
         EngineError, match=rf"item {request.prompt.example_id} contains the forbidden token {favourite}"
     ):

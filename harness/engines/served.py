@@ -1,0 +1,198 @@
+"""A policy behind a running `vllm serve`, for evaluation: token ids go out over HTTP, token ids come back.
+
+Text prompts go to /v1/completions as ids. Pictures go to /v1/chat/completions with a template that writes the renderer's
+own text, so that nothing is formatted twice; the server must allow that (`--trust-request-chat-template`). Every answer
+brings the prompt's ids as the server read them, and they must be the renderer's. Log-probabilities are what the server
+reports: start it with `--logprobs-mode processed_logprobs` where they are wanted at the sampling temperature.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from harness.engines.answers import REMEDY, check_request, read_policy, whole_rollout
+from harness.engines.base import Engine, Request, engine
+from harness.engines.streams import request_seed
+from harness.errors import ConfigError, EngineError
+from harness.records import Prompt, Rollout
+
+TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+)
+"""Writes the text parts as they are; it loops over parts, so that the server leaves the image marks to the text."""
+
+BIAS = -100.0
+"""Lowest bias that the interface allows: 4e-44 times the odds. A forbidden token that comes all the same is an error."""
+
+PATIENCE = 1800.0
+"""Seconds to wait for one prompt's answers."""
+
+
+@engine.register("served")
+class ServedEngine(Engine):
+    """Evaluation against a running OpenAI-compatible vLLM server (engine.server)."""
+
+    options = ("server", "seeded")
+
+    def __init__(
+        self, folder: str | Path, server: str, names: Sequence[str] = (), batch: int = 64, seeded: bool = True
+    ):
+        """`folder`: the policy's own files, for its tokenizer; `names`: what the server may call it, beside the folder.
+
+        Raises EngineError when the server does not answer or serves another policy.
+        """
+        self.folder, self.batch, self.seeded = Path(folder), batch, seeded
+        self.server = server.rstrip("/").removesuffix("/v1")
+        self.codec, _, self.multimodal = read_policy(self.folder, None)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.model, self.context = self._served([str(folder), self.folder.name, *names])
+        self.release = str(self._call("/version", None, 30.0).get("version", "unknown"))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        batch: int = 64,
+        **settings: Any,
+    ) -> ServedEngine:
+        """The engine over the server that serves the policy at `path`. Raises ConfigError for an adapter folder."""
+        from harness import models
+
+        folder, _ = models.resolve(path, revision)
+        if (folder / "adapter_config.json").is_file():
+            raise ConfigError(f"{path} is an adapter, the server needs a whole policy", "serve and name the merged one")
+        return cls(folder, names=(str(path), Path(path).name), batch=batch, **settings)
+
+    def _served(self, names: Sequence[str]) -> tuple[str, int]:
+        """The server's name of the policy and its context."""
+        found = self._call("/v1/models", None, 30.0).get("data", [])
+        for entry in found:
+            if entry.get("id") in names or entry.get("root") in names:
+                return str(entry["id"]), int(entry.get("max_model_len") or 0)
+        known = ", ".join(str(entry.get("id")) for entry in found) or "nothing"
+        raise EngineError(
+            f"{self.server} serves {known}, not {names[-1]}", f"start it with --served-model-name {names[-1]}"
+        )
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        """The rollouts of each prompt as its last one finishes. Raises EngineError."""
+        for request in requests:
+            check_request(request, self.multimodal, self.context)
+        return self._generate(list(requests))
+
+    def _generate(self, requests: list[Request]) -> Iterator[Rollout]:
+        pool = ThreadPoolExecutor(max_workers=min(self.batch, max(1, len(requests))))
+        try:
+            for done in as_completed([pool.submit(self._ask, request) for request in requests]):
+                yield from done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ask(self, request: Request) -> list[Rollout]:
+        prompt, item = request.prompt, f"item {request.prompt.example_id}"
+        place, body = ("/v1/chat/completions", _chat(prompt)) if prompt.images else ("/v1/completions", _text(prompt))
+        answer = self._call(place, {**body, **self._parameters(request)}, PATIENCE, item)
+        choices = answer.get("choices") or []
+        read = answer.get("prompt_token_ids") or (choices[0].get("prompt_token_ids") if choices else None)
+        if read is None or any(choice.get("token_ids") is None for choice in choices):
+            raise EngineError(f"{self.server} returns no token ids", "serve with vLLM 0.32")
+        if tuple(read) != prompt.ids:
+            raise EngineError(
+                f"{item}: the server reads {len(read)} prompt tokens, the renderer wrote {len(prompt.ids)}",
+                "serve the same policy, with the image processor of its own folder",
+            )
+        if len(choices) != request.sampling.n:
+            raise EngineError(f"{item}: {len(choices)} answers instead of {request.sampling.n}", REMEDY)
+        return [
+            whole_rollout(
+                self.codec, request, c["index"], c["finish_reason"], c["token_ids"], _logprobs(c), self.version
+            )
+            for c in choices
+        ]
+
+    def _parameters(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        drawn = sampling.temperature > 0 and self.seeded
+        return {
+            "model": self.model,
+            "n": sampling.n,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k or -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,  # the server's defaults come from the policy's generation config
+            "max_tokens": sampling.max_new_tokens,
+            "seed": request_seed(request, self.version) if drawn else None,
+            "logit_bias": {str(token): BIAS for token in self.codec.forbidden_ids} or None,
+            "ignore_eos": True,
+            "stop_token_ids": list(self.codec.end_ids),
+            "return_token_ids": True,
+        }
+
+    def _call(self, place: str, body: dict[str, Any] | None, patience: float, item: str = "") -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        call = urllib.request.Request(self.server + place, data, {"Content-Type": "application/json"})
+        try:
+            with self._opener.open(call, timeout=patience) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")[:300]
+            raise EngineError(
+                f"{self.server} refuses {item or place} ({error.code}: {said})",
+                "see docs/gpu.md for how to start the server",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise EngineError(
+                f"{self.server} does not answer {f'for {item}' if item else place} ({error})",
+                f"check engine.server and that the server runs; {REMEDY}",
+            ) from error
+
+    def sync(self, tensors: Any, version: int) -> None:
+        """Not possible: a server keeps the weights that it was started with. Raises ConfigError."""
+        raise ConfigError("a served engine cannot train", "leave engine.server out, or evaluate with --policy")
+
+    def describe(self) -> dict[str, Any]:
+        return {"engine": "served", "vllm": self.release}
+
+
+def _text(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": list(prompt.engine_ids), "logprobs": 0}
+
+
+def _chat(prompt: Prompt) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": _png(image)}} for image in prompt.images]
+    return {
+        "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]}],
+        "chat_template": TEMPLATE,
+        "add_generation_prompt": False,
+        "add_special_tokens": False,
+        "mm_processor_kwargs": {"do_resize": False},
+        "logprobs": True,
+        "top_logprobs": 0,
+    }
+
+
+def _png(image: Any) -> str:
+    """A picture without loss, as a data address."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _logprobs(choice: dict[str, Any]) -> list[float]:
+    found = choice.get("logprobs") or {}
+    if "token_logprobs" in found:
+        return [float(value) for value in found["token_logprobs"]]
+    return [float(token["logprob"]) for token in found.get("content") or []]
