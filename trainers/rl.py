@@ -90,6 +90,7 @@ class Trainer:
             progress = self.progress()
             with self.phase("collect"):
                 batch = self.collect(progress)
+                self.parts.engine.rest()
             with self.phase("update"):
                 batch, advantage, tallies = self.update(batch)
             with self.phase("learn"):
