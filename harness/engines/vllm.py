@@ -260,7 +260,7 @@ class VLLMEngine(Engine):
         Raises EngineError for a name that is unknown, doubled or missing, for another shape, and for a weight that reads
         back from vLLM other than it was sent; afterwards the engine generates no more.
         """
-        from harness.engines.weights import Names, Sent, differing
+        from harness.engines.weights import SAME, Names, Sent, differing
 
         if self.tensor_parallel > 1:
             raise EngineError("weights cannot be synced over several GPUs", "set engine.tensor_parallel to 1 to train")
@@ -270,9 +270,10 @@ class VLLMEngine(Engine):
         sent = Sent(self._names, self.dtype)
         self._broken = f"the weights of sync {version} did not arrive whole"
         self._replace(sent.stream(tensors), version)
+        sent.demand_whole()
         (wrong,) = self._llm.apply_model(lambda model: differing(model, sent))
         if wrong:
-            raise EngineError(f"weight sync {version}: {wrong}", "vLLM and the trainer must hold the same policy")
+            raise EngineError(f"weight sync {version}: {wrong}", SAME)
         self._broken, self.version = "", version
 
     def _replace(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> None:

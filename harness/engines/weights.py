@@ -88,33 +88,42 @@ class Names:
 
 @dataclass(slots=True)
 class Sent:
-    """What has been sent: fingerprints by canonical name, in `dtype` (the engine's)."""
+    """What has been sent: fingerprints by canonical name, in `dtype` (the engine's), and the first thing that was wrong."""
 
     names: Names
     dtype: str
     prints: dict[str, Fingerprint] = field(default_factory=dict)
+    problem: str = ""
 
     def stream(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """The same tensors under their canonical names, checked and fingerprinted one by one. Raises EngineError."""
+        """The same tensors under their canonical names, checked and fingerprinted one by one.
+
+        At the first problem the stream ends, so that vLLM is not interrupted half-way; `demand_whole` raises it.
+        """
         import torch
 
         for name, tensor in tensors:
             known = canonical(name)
-            if known not in self.names.shapes:
-                raise EngineError(f"weight sync: the engine has no tensor {name}", SAME)
-            if tuple(tensor.shape) != self.names.shapes[known]:
-                raise EngineError(
-                    f"weight sync: tensor {name} has shape {list(tensor.shape)}, "
-                    f"the engine's {list(self.names.shapes[known])}",
-                    SAME,
-                )
-            if known in self.prints:
-                raise EngineError(f"weight sync: tensor {name} came twice", SAME)
+            self.problem = self._wrong(name, known, tensor)
+            if self.problem:
+                return
             self.prints[known] = fingerprint(tensor.detach().to(getattr(torch, self.dtype)))
             yield known, tensor.detach()
-        for name in self.names.shapes:
-            if name not in self.prints:
-                raise EngineError(f"weight sync: tensor {name} did not come", SAME)
+        missing = [name for name in self.names.shapes if name not in self.prints]
+        if missing:
+            self.problem = f"tensor {missing[0]} did not come"
+
+    def _wrong(self, name: str, known: str, tensor: torch.Tensor) -> str:
+        if known not in self.names.shapes:
+            return f"the engine has no tensor {name}"
+        if tuple(tensor.shape) != self.names.shapes[known]:
+            return f"tensor {name} has shape {list(tensor.shape)}, the engine's {list(self.names.shapes[known])}"
+        return f"tensor {name} came twice" if known in self.prints else ""
+
+    def demand_whole(self) -> None:
+        """Raises EngineError for what `stream` found."""
+        if self.problem:
+            raise EngineError(f"weight sync: {self.problem}", SAME)
 
 
 def fingerprint(tensor: torch.Tensor) -> Fingerprint:
