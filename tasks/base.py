@@ -120,9 +120,11 @@ class Task:
         """A picture given by its cell or its path. Whether it exists is found when it is opened."""
         if value is not None and not isinstance(value, str):
             return LazyImage(f"of {self.name}", functools.partial(decode_image, value))
-        return LazyImage(value or "(not given)", functools.partial(self._open, value or "(not given)"))
+        return LazyImage(value or "(not given)", functools.partial(self._open, value or ""))
 
     def _open(self, relative: str) -> Any:
+        if not relative:
+            raise FileNotFoundError("no picture is given")
         archive = self.hub[self.split].archive if self.split in self.hub else None
         if self.data_dir is not None:
             path = self.data_dir / relative
@@ -130,7 +132,7 @@ class Task:
                 return open_image(path)
             return open_image(Path(relative), self.data_dir / archive)
         if archive is None:
-            raise FileNotFoundError(relative)
+            return open_image(hub_file(self._source(), relative, self.revision, self.name))
         return open_image(Path(relative), hub_file(self._source(), archive, self.revision, self.name))
 
     def _source(self) -> Hub:
