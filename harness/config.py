@@ -101,6 +101,12 @@ class Train(Data):
     """Coefficient of the k3 penalty to the start policy, in the loss."""
     kl_every: int = Field(10, ge=0)
     """Every how many steps KL to the start policy is measured for the log (on 32 rollouts; 0: never)."""
+    mismatch_bound: float | None = Field(None, gt=0)
+    """Largest mean difference of a log-probability between engine and trainer in a step; above it the run stops (null:
+    by model.dtype, 1e-3 in float32 and 0.1 in bfloat16)."""
+    importance_cap: float | None = Field(None, gt=0)
+    """Truncated importance sampling: a token's advantage is multiplied by min(trainer's / engine's probability, this cap)
+    (null: off)."""
     checkpoint_every: int = Field(10, gt=0)
     log_rollouts: bool = True
     """Whether token ids, log-probabilities and signals of every step are kept, so that rewards can be recomputed."""
@@ -123,9 +129,11 @@ class ColdStart(Section):
 
     task: str
     split: str = "expert"
-    steps: int = Field(400, gt=0)
-    batch: int = Field(64, gt=0)
-    lr: float = Field(2e-3, gt=0)
+    steps: int = Field(300, gt=0)
+    batch: int = Field(48, gt=0)
+    lr: float = Field(3e-3, gt=0)
+    matrix_lr: float = Field(2e-2, gt=0)
+    """Learning rate of weight matrices (Muon)."""
 
 
 class Evaluation(Section):

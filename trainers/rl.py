@@ -37,6 +37,9 @@ from trainers.steps import START, Gradient, Tally, advantage_of
 PROBE_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
 """Largest allowed difference of a log-probability between engine and trainer on the probe prompts, by dtype."""
 
+MISMATCH_BOUND = {"float32": 1e-3, "bfloat16": 0.1}
+"""Largest allowed mean difference over a step's rollouts where train.mismatch_bound is not set, by dtype."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -243,6 +246,17 @@ class Trainer:
             **{f"seconds/{k}": v for k, v in self.seconds.items()},
         }
         self.parts.journal.step(metrics, batch, advantage, self.sampler.dropped)
+        self.demand_match(metrics.get("engine_mismatch_mean"))
+
+    def demand_match(self, mismatch: float | None) -> None:
+        """Stop before the checkpoint of a step whose rollouts the engine and the trainer score differently."""
+        bound = self.recipe.train.mismatch_bound or MISMATCH_BOUND[self.recipe.model.dtype]
+        if mismatch is not None and not mismatch <= bound:
+            raise EngineError(
+                f"step {self.step}: engine and trainer differ by {mismatch:.2g} in the mean log-probability of a token "
+                f"(bound {bound:g})",
+                "check the engine's versions and dtype, or raise train.mismatch_bound and set train.importance_cap",
+            )
 
     def kl_to_start(self, batch: Batch, rollouts: int = 32) -> float:
         """KL(policy || start) by k3 over the first graded rollouts, per token; measured after this step's update."""

@@ -77,6 +77,9 @@ class Gradient:
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The method's terms and the recipe's KL penalty; a non-finite one stops the run."""
+        cap = self.recipe.train.importance_cap
+        if cap is not None:
+            advantage = advantage * importance(batch.old_logp, batch.engine_logp, cap)
         terms = dict(self.method.loss(now, advantage, batch))
         if self.recipe.train.kl:
             penalty = losses.kl_k3(now.logp, batch.signals["start.logp"])
@@ -200,6 +203,15 @@ class Gradient:
         tally.ratios(now.logp, part.old_logp, part.mask)
         total = sum(terms.values(), now.logp.sum() * 0)
         self.backward(total)
+
+
+def importance(old_logp: Tensor, engine_logp: Tensor, cap: float) -> Tensor:
+    """Weights [B, T] that make the engine's tokens count as the trainer's policy would have drawn them, truncated.
+
+    min(pi_old / pi_engine, cap) per token, without gradient; a positive factor of the advantage is one of the surrogate.
+    Source: truncated importance sampling, Ionides 2008, as applied to rollout engines in TRL (PR 3867).
+    """
+    return losses.ratio(old_logp.detach(), engine_logp).clamp(max=cap)
 
 
 def advantage_of(method: Method, batch: Batch) -> Tensor:
