@@ -32,7 +32,8 @@ def make(**changed: Any) -> Batch:
         "max_new_tokens": 6, "truncated": [False] * 4 + [True] + [False] * 3, "cluster": [0, 1, 1, 0, 2, 1, 0, 1],
         "progress": Progress(step=3, total=10), "pictures": True, "texts": TEXTS,
         "extracted": ["1", "2", None, "1", "3", "2", "1", "2"],
-        "spans": {"think": torch.tensor([[0, 2], [-1, -1], [0, 3], [0, 1], [1, 4], [-1, -1], [0, 3], [0, 2]])},
+        "spans": {"think": torch.tensor([[0, 2], [-1, -1], [0, 3], [0, 1], [1, 4], [-1, -1], [0, 3], [0, 2]]),
+                  "boxed": torch.tensor([[2, 4], [-1, -1], [1, 3], [0, 2], [3, 6], [0, 1], [1, 3], [2, 4]])},
     }  # fmt: skip
     return make_batch(**{**base, **changed})
 

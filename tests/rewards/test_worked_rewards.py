@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import ConfigError
-from rewards.method import Batch, Now, Progress, Row, method
+from harness.records import Message, Text
+from rewards.method import Batch, Draw, Group, Now, Progress, Row, method
+from rewards.methods.pattern_reward import PHRASES, pattern_score
 from rewards.methods.rlcr import calibration_error, confidence
 from rewards.methods.vppo import top_share
 from rewards.views import black, mask_patches, noise_patches
@@ -278,3 +280,148 @@ def test_dvrp() -> None:
     near(torch.tensor([made.noise_step(x) for x in (0.0, 0.5, 1.0)]), [496.6536, 250, 3.3464])
     text = make_batch([1], [2], signals=signals)
     assert float(made.loss(Now(p, p), torch.zeros(1, 2), text)["necessary"]) == 0.0
+
+
+def test_grpo_lambda() -> None:
+    group = [g for g in range(5) for _ in range(4)]
+    right = [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    made = make("grpo-lambda")
+    batch = make_batch(right, [5] * 20, group=group, signals={})
+    assert made.shortened(batch) == [0]
+    one = make_batch([1, 1, 1, 0], [100, 200, 300, 50], signals={})
+    near(made.reward(one), [0.863738, 0.7, 0.536262, 0])
+    near(z(made, made.reward(one), one), [0.904109, 0.467083, 0.030058, -1.401250])
+    single = make_batch([1, 0], [7, 5], signals={})
+    near(made.reward(single), [0.7, 0])
+    plain = make("grpo-lambda", share=0.0)
+    assert torch.equal(plain.reward(one), one.outcome)
+
+
+def copo_batch() -> Batch:
+    answers = [7, 7, 7, 7, 3, 3, 5, 8, 1, 1, 2, 2]
+    right = [1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0]
+    signals = {"old.logp": torch.full((12, 2), -1.0)}
+    return make_batch(right, [2] * 12, group=[i // 4 for i in range(12)], cluster=answers, signals=signals)
+
+
+def test_copo() -> None:
+    batch, first = copo_batch(), [0, 4, 8]
+    near(make("copo").between(batch)[first], [1.120895, -0.320256, -0.800639])
+    near(make("copo", consistency=True).between(batch)[first], [1.148945, -0.474771, -0.674174])
+    near(make("copo", mode="soft").weight(batch)[first], [0.000045, 1, 0.999955])
+    near(make("copo", mode="soft", middle=1.5).weight(batch)[first], [0, 0.5, 0.000045])
+    assert make("copo").weight(batch)[[0, 8]].tolist() == [0, 0]
+
+
+def test_copo_blends_losses() -> None:
+    """On policy the slope of the loss is minus the blended advantage, over tokens and rollouts."""
+    batch, made = copo_batch(), make("copo", middle=1.5)
+    logp = batch.old_logp.clone().requires_grad_()
+    ((enriched, advantage),) = made.steps(batch, made.advantage(made.reward(batch), batch))
+    sum(made.loss(Now(logp, torch.zeros(12, 2)), advantage, enriched).values()).backward()
+    assert logp.grad is not None
+    near(-24 * logp.grad[4:8, 0], [-0.410127, -0.410127, 0.589871, -0.410127])
+    parts = replace(batch, mini_batches=3)
+    found = [float(b.signals["copo.between"][0]) for b, _ in made.steps(parts, advantage)]
+    near(torch.tensor(found), [1.120895, -0.320256, -0.800639])  # the statistics of the rollout batch, not of a part
+
+
+RAPO = [(0.3, 0.6, 0.153426, 0.346574), (0.6, 0.3, 0.386294, -1.386294), (0.4, 0.4, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize(("ref", "policy", "k", "slope"), RAPO)
+def test_rapo(ref: float, policy: float, k: float, slope: float) -> None:
+    target, logp = torch.tensor([[ref]]).log(), torch.tensor([[policy]]).log().requires_grad_()
+    batch = make_batch([1], [1], signals={"old.logp": logp.detach(), "start.logp": target})
+    entropy = torch.tensor([[0.7]], requires_grad=True)
+    terms = make("rapo", alpha=1.0, beta=2.0).loss(Now(logp, entropy), torch.zeros(1, 1), batch)
+    near(terms["forward_kl"], k)
+    near(terms["entropy"], -1.4)
+    (by_logp, by_entropy) = torch.autograd.grad(terms["forward_kl"] + terms["entropy"], (logp, entropy))
+    near(by_logp, [[slope]])
+    near(by_entropy, [[-2.0]])
+
+
+def scripted(answers: dict[str, list[list[int]]], seen: list[list[Any]]) -> Any:
+    """A sampler whose n-th draw of an item has the n-th listed outcomes."""
+    calls: dict[str, int] = {}
+
+    def draw(draws: Sequence[Draw]) -> list[Group]:
+        seen.append(list(draws))
+        groups = []
+        for item in draws:
+            number = calls.get(item.example.id, 0)
+            calls[item.example.id] = number + 1
+            right = answers[item.example.id][number]
+            batch = make_batch(right, [10] * len(right), signals={})
+            rollouts = tuple(replace(r, prompt_id=item.example.id) for r in batch.rollouts)
+            groups.append(
+                Group(example=item.example, prompt=batch.prompts[0], rollouts=rollouts, verdicts=batch.verdicts,
+                      components=batch.components, train=item.train)
+            )  # fmt: skip
+        return groups
+
+    return draw
+
+
+def test_ghpo() -> None:
+    solution = "a worked solution of some length"
+    prompts = [replace(make_example(n, solution), messages=(Message("user", (Text("q?"),)),)) for n in "abc"]
+    prompts[2] = replace(prompts[2], solution=None)
+    seen: list[list[Any]] = []
+    answers = {"a": [[1, 0]], "b": [[0, 0], [0, 0], [1, 0]], "c": [[0, 0]]}
+    groups = make("ghpo").collect(scripted(answers, seen), prompts, Progress())
+    assert [[d.example.id for d in draws] for draws in seen] == [["a", "b", "c"], ["b"], ["b"]]
+    hinted = seen[2][0].example
+    assert hinted.question.endswith("\n" + solution[: round(0.5 * len(solution))]) and "q?" in hinted.question
+    assert [g.example.id for g in groups] == ["a", "b", "c"] and groups[1].example == hinted
+    assert prompts[1].question == "q?", "the example itself is never changed"
+
+
+def test_pppo_prefixes_and_rewards(tmp_path: Any) -> None:
+    made = make("pppo", continuations=3, dynamic_sampling=False, overlong_cache=0.0)
+    assert [make("pppo", eta=e).kept(n) for e in (0.15, 0.2, 0.35) for n in (3, 10, 20)] == [1, 1, 3, 1, 2, 4, 1, 3, 7]
+    seen: list[list[Any]] = []
+    first = [0, 0, 1, 0]
+    probes = [[1, 1, 0], [0, 0, 0], [1, 1, 1], [1, 1, 0]]
+    (group,) = made.collect(scripted({"a": [first, *probes]}, seen), [make_example("a")], Progress())
+    assert [(d.n, len(d.prefix), d.train) for draws in seen[1:] for d in draws] == [(3, 1, False)] * 4
+    batch = replace(make_batch(first, [10] * 4, signals={"old.logp": torch.zeros(4, 10)}), rollouts=group.rollouts)
+    near(made.reward(batch), [2, 0, 4, 2])
+    near(z(made, made.reward(batch), batch), [0, -1.224745, 1.224745, 0])
+    shaped = made.shape(made.advantage(made.reward(batch), batch), batch)
+    assert (shaped != 0).sum(-1).tolist() == [0, 1, 1, 0], "only the prefix is trained"
+
+
+def test_pppo_schedule_survives_a_resume() -> None:
+    made = make("pppo", continuations=0)
+    for validation in (None, 0.2, 0.2, 0.3, 0.1, 0.25, 0.25):
+        made.collect(lambda draws: [], [], Progress(validation=validation))
+    near(torch.tensor(made.kept(100)), 25.0)  # two new validations without progress
+    again = make("pppo", continuations=0)
+    again.load_state_dict(made.state_dict())
+    assert again.kept(100) == 25
+    for validation in (0.1, 0.2, 0.1, 0.2):
+        again.collect(lambda draws: [], [], Progress(validation=validation))
+    assert again.kept(100) == 35, "capped"
+
+
+def test_crew() -> None:
+    logp = torch.tensor([[0.5, 0.9, 0.8, 0.1, 0.3], [0.6, 0.5, 0.4, 0.9, 0.9], [0.9] * 5]).log()
+    spans = {"boxed": torch.tensor([[1, 4], [0, 3], [-1, -1]])}
+    batch = make_batch([1, 0, 1], [5, 5, 5], signals={"old.logp": logp}, spans=spans)
+    near(make("crew").confidence(batch), [0.6, 0.5, 0])
+    near(make("crew").reward(batch), [1.06, 0, 1])
+    near(make("crew", only_right=False).reward(batch), [1.06, 0.05, 1])
+
+
+def test_pattern_reward() -> None:
+    text = "First, we need to expand. Wait, let me check the sign. Thus x=2, therefore the answer is \\boxed{2}."
+    assert len(PHRASES) == 40
+    near(
+        torch.tensor([pattern_score(text), pattern_score(text + " user: "), pattern_score("wait " * 40)]),
+        [0.3, 0, 0.002381],
+    )
+    batch = make_batch([0, 1, 0], [1] * 3, texts=[text] * 3, extracted=["2", "2", None], signals={})
+    near(make("pattern-reward").reward(batch), [0.3, 0.3, 0])
+    near(make("pattern-reward", mode="calibrate").reward(batch), [0.3, 1, 0])
