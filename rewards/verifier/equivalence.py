@@ -62,9 +62,8 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
 # --- choices
 
 
-_LETTER_FORM = re.compile(
-    r"^(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?[(\[{]*\s*([A-Z])\s*[)\]}]*\s*(?:$|[.:,)\]](?:\s|$)|(?<=[)\]])\s)"
-)
+_LETTER_FORM = re.compile(r"(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?([A-Z])(?:$|[.:,)\]](?:\s|$))")
+_BRACKETED = re.compile(r"(?<![A-Za-z\\])[(\[]\s*\{?\s*([A-Z])\s*\}?[.:]?\s*[)\]]")
 _LETTER_LIST = re.compile(r"[A-Z](?:\s*(?:,|\band\b|&|;|\s)\s*[A-Z])+")
 
 
@@ -81,17 +80,20 @@ def choice_text(text: str) -> str:
 
 
 def letters(text: str, count: int) -> tuple[str, ...]:
-    """The option letters that a marked answer names: `C`, `(C)`, `C. 12`, `option C`, `A and C`. Empty when none."""
+    """The option letters that a marked answer names: `C`, `(C) 12`, `12 (C)`, `C. 12`, `option C`, `A and C`."""
     text = choice_text(text)
     allowed = LETTERS[: count or 10]
     if len(text) == 1 and text.upper() in allowed:
         return (text.upper(),)
+    bracketed = sorted({letter for letter in _BRACKETED.findall(text) if letter in allowed})
+    if bracketed:
+        return tuple(bracketed)
     bare = re.sub(r"[()\[\]{}]", " ", text).strip()
     if _LETTER_LIST.fullmatch(bare):
         found = re.findall(r"[A-Z]", re.sub(r"\band\b", " ", bare))
         return tuple(sorted({*found})) if all(f in allowed for f in found) else ()
     small = re.fullmatch(r"\(([a-z])\)", text)
-    found_one = _LETTER_FORM.match(text)
+    found_one = _LETTER_FORM.match(text.lstrip("([{"))
     letter = small[1].upper() if small else found_one[1] if found_one else ""
     return (letter,) if letter and letter in allowed else ()
 
@@ -111,7 +113,7 @@ def _choice(gold: str, extracted: str, answer: Answer) -> Outcome:
 
 def _contradicted(named: tuple[str, ...], extracted: str, choices: tuple[str, ...]) -> bool:
     """Whether a letter is followed by the text of another option: `C. 15` where 15 is D."""
-    behind = re.match(r"[(\[{]*[A-Z][)\]}.:]+\s*(?=\S)(.+)", choice_text(extracted))
+    behind = re.match(r"[(\[{]*[A-Z]\s*[)\]}.:]+\s*(?=\S)(.+)", choice_text(extracted))
     if len(named) > 1 or behind is None or not choices:
         return False
     texts = [normal.squeeze(choice_text(c)) for c in choices]
@@ -129,7 +131,7 @@ def _same_option(option: str, extracted: str) -> bool:
         g and g == w for g, w in zip(tidied, (normal.words(wanted), normal.squeeze(normal.clean(wanted))), strict=True)
     ):
         return True
-    left, right = exact.read(normal.clean(wanted)), exact.read(normal.clean(given))
+    left, right = exact.read(normal.clean(option)), exact.read(normal.clean(extracted))
     return left is not None and right is not None and exact.equal(left, right)
 
 
@@ -200,6 +202,8 @@ def _float_value(wanted: exact.Literal, extracted: str, precision: int | None) -
         return False, Reason.PARTIAL_PARSE
     except symbolic.TooLargeError:
         return None, Reason.TOO_LARGE
+    except structure.TooDeepError:
+        return None, Reason.TOO_DEEP
     scale = float(abs(wanted.value)) or 1.0
     tolerance = 1e-6 if precision is None else 0.5 * 10.0**-precision / scale
     return _MATCH if symbolic.near(given, wanted.value, tolerance) else _MISMATCH

@@ -10,6 +10,7 @@ import itertools
 import re
 
 from rewards.verifier import Reason, exact, normal, structure, symbolic
+from rewards.verifier import compare as compare_values
 from rewards.verifier.structure import Node
 
 _NAME = re.compile(r"\\?[a-zA-Z]+(?:_(?:\{[^{}]*\}|\w))?'*")
@@ -231,6 +232,8 @@ def _in_base(gold: re.Match[str] | None, answer: str) -> bool:
 def _values(gold: str, answer: str, given: exact.Literal | None) -> bool:
     (left, unit), (right, other) = normal.split_unit(gold), normal.split_unit(answer)
     if unit and other and unit != other:
+        return False
+    if compare_values.differ(left, right):
         return False
     percent = left.endswith("%"), right.endswith("%")
     try:

@@ -1,7 +1,7 @@
 """One job in, its verdicts out: runs inside a worker process.
 
 `strict` compares the marked final answer with the typed gold. `official` asks the benchmark's own rule; without a rule it
-is the strict comparison, on an extraction recorded elsewhere where there is one.
+is the strict comparison, on an extraction recorded elsewhere where there is one. `audit` is a second opinion on `strict`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import attempt
 from harness.records import Answer, AnswerType, Side, Status, Verdict
-from rewards.verifier import ANSWER_SIDE, Reason, equivalence, extract
+from rewards.verifier import ANSWER_SIDE, Reason, audit, equivalence, extract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +43,14 @@ class ClusterJob:
     choices: tuple[str, ...] = ()
 
 
-PROTOCOLS = ("official", "strict")
-
-
 def grade(job: Job) -> dict[str, Verdict]:
     """A verdict per protocol of the job."""
     found: dict[str, Verdict] = {}
     for protocol in job.protocols:
         if protocol == "official" and job.rule:
             found[protocol] = _by_rule(job)
+        elif protocol == audit.PROTOCOL:
+            found[protocol] = _audited(job)
         elif protocol == "strict" and "official" in found and not job.rule and job.extracted is None:
             # without a rule the two protocols are the same comparison
             found[protocol] = _renamed(found["official"], "strict")
@@ -76,6 +75,17 @@ def _strict(job: Job, protocol: str) -> Verdict:
         outcome, error = attempt(equivalence.compare, job.answer, extracted)
         right, reason = outcome if error is None else (None, _failure(error))
     return verdict(right, str(reason), protocol, extracted, time.perf_counter() - start)
+
+
+def _audited(job: Job) -> Verdict:
+    """The second checker's opinion of the marked answer, as a verdict; UNGRADED where it has none."""
+    start = time.perf_counter()
+    extracted = _marked(job)
+    right: bool | None = False
+    if extracted is not None and extracted.strip():
+        right, _ = attempt(audit.opinion, job.answer, extracted)
+    reason = "no_opinion" if right is None else Reason.MATCH if right else Reason.MISMATCH
+    return verdict(right, str(reason), audit.PROTOCOL, extracted, time.perf_counter() - start)
 
 
 def _marked(job: Job) -> str | None:

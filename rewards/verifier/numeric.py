@@ -117,7 +117,7 @@ class _Reader:
                 value = _multiply(value, self.signed())
             elif (kind, text) in (("m", "/"), ("m", ":"), ("c", "div")):
                 self.take()
-                value = _divide(value, self.signed())
+                value = _divide(value, self.denominator() if text == "/" else self.signed())
             elif self._starts_atom(kind, text):
                 if kind == "n" and self.tokens[self.place - 1][0] == "n":
                     # two numbers side by side are a slip, not a product
@@ -125,6 +125,13 @@ class _Reader:
                 value = _multiply(value, self.power())
             else:
                 return value
+
+    def denominator(self) -> Value:
+        """Behind a slash, names side by side belong together: `a/bc` is `a/(bc)`."""
+        value = self.signed()
+        while self.peek()[0] == "l" or (self.peek()[0] == "c" and _GREEK.fullmatch(self.peek()[1])):
+            value = _multiply(value, self.power())
+        return value
 
     @staticmethod
     def _starts_atom(kind: str, text: str) -> bool:

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from rewards.verifier import structure
+from rewards.verifier.structure import TooDeepError
+
 MAX_DIGITS = 20_000
 """Decimal digits that a number may have when written out."""
+MAX_LENGTH = 800
+MAX_DEPTH = 12
+"""Characters and nesting that the LaTeX parser gets; it is slow in the first and exponential in the second."""
 DIGITS = 30
 _AGREE = 20
 """Digits that must agree."""
@@ -30,6 +36,11 @@ _POINTS = (
 _WHOLE = (("7", "4", "11", "5", "3", "9", "6", "8", "10", "12"), ("12", "5", "8", "9", "10", "4", "7", "6", "11", "3"))
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _GAP = re.compile(r"\d\s+\d")
+_OTHER = re.compile(r"\\(?:ldots|text|left|right|begin|end|int|lim|sum|prod|not|forall|exists)(?![a-zA-Z])")
+_WRITTEN_OUT = re.compile(
+    r"\d{1001}|\^\s*\{?\s*-?\d{6,}|\\(?:gcd|lcm|max|min|mod|bmod|pmod).*\^|\^.*\\(?:gcd|lcm|max|min|mod|bmod|pmod)"
+)
+"""What the parser itself would write out digit by digit."""
 
 
 class PartialParseError(ValueError):
@@ -37,7 +48,7 @@ class PartialParseError(ValueError):
 
 
 class TooLargeError(ValueError):
-    """A number beyond MAX_DIGITS."""
+    """A number beyond MAX_DIGITS, or too long a text."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +106,36 @@ def read(text: str) -> Expression:
 
 
 def _prepare(text: str) -> str:
-    """The parser's dialect; refuses what it would misread instead of refusing."""
-    if _GAP.search(text) or _LONG_WORD.search(re.sub(r"\\text\s*\{[^{}]*\}", "", text)):
+    """The parser's dialect; refuses what it would misread or what would keep it busy."""
+    if len(text) > MAX_LENGTH:
+        raise TooLargeError(text)
+    if _GAP.search(text) or _LONG_WORD.search(re.sub(r"\\text\s*\{[^{}]*\}", "", text)) or _OTHER.search(text):
         raise PartialParseError(text)
-    if re.search(r"\\(?:ldots|text|left|right|begin|end|int|lim|sum|prod|not|forall|exists)(?![a-zA-Z])", text):
-        raise PartialParseError(text)
-    if re.search(r"\d{1001}|\^\s*\{?\s*-?\d{6,}|\\binom|\\choose", text):
-        _refuse_large(text)
+    text = _single_brackets(text)
+    if structure.depth(text) > MAX_DEPTH:
+        raise TooDeepError
+    if _WRITTEN_OUT.search(text) or ("\\binom" in text and _small_binomials(text) != text.count("\\binom")):
+        raise TooLargeError(text)
     return text.replace(r"\angle", "").replace("\\%", "*0.01").replace("'", "_{prime}")
 
 
-def _refuse_large(text: str) -> None:
-    """Numbers that the parser itself would write out."""
-    if re.search(r"\d{1001}", text):
-        raise TooLargeError(text)
-    if any(len(n) > 4 for n in re.findall(r"\d+", text)) and re.search(r"\\binom|\\choose", text):
-        raise TooLargeError(text)
+def _small_binomials(text: str) -> int:
+    return len(re.findall(r"\\binom\s*\{\s*[\da-zA-Z+-]{1,4}\s*\}\s*\{\s*[\da-zA-Z+-]{1,4}\s*\}", text))
+
+
+def _single_brackets(text: str) -> str:
+    """`((x))` as `(x)`: the parser needs time exponential in needless brackets."""
+    pairs: list[int] = []
+    partner: dict[int, int] = {}
+    for place, char in enumerate(text):
+        if char == "(":
+            pairs.append(place)
+        elif char == ")" and pairs:
+            partner[pairs.pop()] = place
+    gone = {
+        k for opening, closing in partner.items() if partner.get(opening + 1) == closing - 1 for k in (opening, closing)
+    }
+    return "".join(c for k, c in enumerate(text) if k not in gone)
 
 
 def _expression(tree: Any) -> Expression:
@@ -153,8 +178,8 @@ def _log10(tree: Any) -> float:
 
 def _size(tree: Any, digits: float) -> float:
     """An upper bound of a number's magnitude as a float; infinity beyond 300 digits."""
-    if tree.is_Integer and digits < 300:
-        return abs(float(int(tree)))
+    if tree.is_Rational and digits < 300:
+        return abs(float(tree))
     return math.inf if digits > 300 else 10.0 ** min(digits, 300) if tree.is_number else 10.0
 
 
