@@ -1,9 +1,10 @@
 """A policy behind a running `vllm serve`, for evaluation: token ids go out over HTTP, token ids come back.
 
 Text prompts go to /v1/completions as ids. Pictures go to /v1/chat/completions with a template that writes the renderer's
-own text, so that nothing is formatted twice; the server must allow that (`--trust-request-chat-template`). Every answer
-brings the prompt's ids as the server read them, and they must be the renderer's. Log-probabilities are what the server
-reports: start it with `--logprobs-mode processed_logprobs` where they are wanted at the sampling temperature.
+own text, so that nothing is formatted twice; the server must allow that (`--trust-request-chat-template`) and leave the
+resized pictures alone (`--mm-processor-kwargs '{"do_resize": false}'`). Every answer brings the prompt's ids as the server
+read them, and they must be the renderer's. Log-probabilities are what the server reports: start it with
+`--logprobs-mode processed_logprobs` where they are wanted at the sampling temperature.
 """
 
 from __future__ import annotations
@@ -178,7 +179,6 @@ def _chat(prompt: Prompt) -> dict[str, Any]:
         "chat_template": TEMPLATE,
         "add_generation_prompt": False,
         "add_special_tokens": False,
-        "mm_processor_kwargs": {"do_resize": False},
         "logprobs": True,
         "top_logprobs": 0,
     }

@@ -95,5 +95,11 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     engine.close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The server's tests first: it has stopped before an engine starts in this process, and one of them runs at a time."""
+    items.sort(key=lambda item: "serving" not in getattr(item, "fixturenames", ()))
+
+
 def keyed(rollouts: Any) -> dict[tuple[str, int], Any]:
     return {(r.prompt_id, r.sample_index): r for r in rollouts}
