@@ -237,7 +237,7 @@ def _values(gold: str, answer: str, given: exact.Literal | None) -> bool:
         return False
     percent = left.endswith("%"), right.endswith("%")
     try:
-        wanted = symbolic.read(left.removesuffix("%").removesuffix("\\") if percent == (True, True) else left)
+        wanted = symbolic.read_gold(left.removesuffix("%").removesuffix("\\") if percent == (True, True) else left)
     except symbolic.PartialParseError:
         # the gold itself is no mathematics: only the same spelling counts, and that was looked for before
         return False

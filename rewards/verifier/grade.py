@@ -23,7 +23,7 @@ class Job:
 
     answer: the typed gold. rule: `module:function` of the benchmark's own rule, "" where the strict rule is also the
     official one. truncated: the response ended at the length limit. extracted: an extraction recorded elsewhere, which
-    the official protocol uses instead of its own.
+    the official protocol uses instead of its own. task: name and version of the task, under which parsed golds are kept.
     """
 
     answer: Answer
@@ -32,6 +32,7 @@ class Job:
     rule: str = ""
     truncated: bool = False
     extracted: str | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)

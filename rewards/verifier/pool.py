@@ -8,6 +8,7 @@ one that dies is replaced and its job tried once more.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import select
@@ -109,7 +110,8 @@ class Verifier:
         for _ in threads:
             self._queue.put(None)
         for lane in lanes:
-            lane.stop()
+            if any(not task.future.done() for task in lane.batch):
+                lane.stop()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)
@@ -155,6 +157,7 @@ class _Lane:
         self.owner, self.queue, self.deadline = owner, owner._queue, owner.deadline
         self.process: subprocess.Popen[bytes] | None = None
         self.buffer = b""
+        self.batch: list[_Task] = []
 
     def run(self) -> None:
         """Until told to stop: take what is waiting, send it, hand out the results."""
@@ -175,8 +178,9 @@ class _Lane:
                     self.queue.put(None)
                     break
                 batch.append(task)
+            self.batch = batch
             self._serve(batch)
-        self.kill()
+        self._finish()
 
     def _serve(self, batch: list[_Task]) -> None:
         while batch:
@@ -281,6 +285,15 @@ class _Lane:
             if not chunk:
                 raise EOFError
             self.buffer += chunk
+
+    def _finish(self) -> None:
+        """Let the process end by itself: it keeps its parsed golds."""
+        process = self.process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                process.stdin.close()
+                process.wait(timeout=3)
+        self.kill()
 
     def stop(self) -> None:
         """End the process from another thread; the lane's own thread cleans up."""

@@ -48,6 +48,7 @@ class _Session:
     def __init__(self, out: BinaryIO, limit: float) -> None:
         self.out, self.limit = out, limit
         self.loaded: set[str] = set()
+        self.golds: dict[str, Any] = {}
         self.held: list[Any] = []
 
     def serve(self, jobs: Sequence[Any]) -> None:
@@ -62,6 +63,12 @@ class _Session:
             self.held.append(result)
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.flush()
+        self.save()
+
+    def save(self, least: int = 64) -> None:
+        """Keep newly parsed golds for later processes."""
+        for golds in self.golds.values():
+            golds.save(least)
 
     def flush(self) -> None:
         if self.held:
@@ -74,6 +81,8 @@ class _Session:
         kind = job.answer.type if hasattr(job, "answer") else job.type
         needs = {"symbolic"} if kind in (AnswerType.EXPRESSION, AnswerType.FLOAT) else set()
         needs |= {job.rule.partition(":")[0]} if getattr(job, "rule", "") else set()
+        if "symbolic" in self.loaded:
+            self._use_golds(getattr(job, "task", ""))
         if needs <= self.loaded:
             return
         self.flush()
@@ -81,7 +90,16 @@ class _Session:
         for name in needs - self.loaded:
             self._load(name)
         self.loaded |= needs
+        if "symbolic" in needs:
+            self._use_golds(getattr(job, "task", ""))
         send(self.out, ("go",))
+
+    def _use_golds(self, task: str) -> None:
+        from rewards.verifier import cache, symbolic
+
+        if task not in self.golds:
+            self.golds[task] = cache.Golds(task)
+        symbolic.golds = self.golds[task]
 
     def _load(self, name: str) -> None:
         import importlib
@@ -119,6 +137,7 @@ def main() -> None:
         try:
             session.serve(receive(sys.stdin.buffer))
         except EOFError:
+            session.save(1)
             return
 
 
