@@ -311,6 +311,7 @@ class Runner:
                     seed=job.seed,
                     task_version=item.version,
                     categories=item.categories,
+                    aggregate=item.aggregate,
                     revision=item.revision,
                     policy=digest,
                     run=self._facts(item, trained, digest),

@@ -75,7 +75,7 @@ def start(recipe: Recipe, progress: Progress, device: str = "cpu") -> Start:
     """The policy that training starts from and that `base` evaluates."""
     path = recipe.model.path
     if path not in tiny.NAMES:
-        return Start(path, recipe.model.revision, models.resolve(path, recipe.model.revision, weights=False)[1])
+        return Start(path, recipe.model.revision, models.digest(path, revision=recipe.model.revision))
     if recipe.cold_start is None:
         raise ConfigError(f"recipe '{recipe.name}' uses {path} without cold_start", f"use --recipe {path}")
     folder = _cold_started(recipe, progress, device)

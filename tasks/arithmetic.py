@@ -1,8 +1,8 @@
-"""Arithmetic in one to three steps, generated; the training and test task of the tiny language policy.
+"""Arithmetic in two or three steps, generated; the training and test task of the tiny language policy.
 
-In: nothing (no download). Out: questions such as `17+25*3=?` with a worked solution `25*3=75; 17+75=92; \\boxed{92}`.
+In: nothing (no download). Out: questions such as `17+5*3=?` with a worked solution `5*3=15; 17+15=32; \\boxed{32}`.
 Texts are short because a byte-level policy pays for every byte. No split shares a question with another, nor its mirror
-image (25+17 for 17+25): the canonical form decides which split owns an item.
+image (5*3+17 for 17+5*3): the canonical form decides which split owns an item.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _RANK = {"+": 1, "-": 1, "*": 2}
 LEVELS = (1, 2, 3)
 _FORMS: dict[int, tuple[str, ...]] = {
-    1: ("a+b", "a-b", "a+b", "a-b", "x*y"),
-    2: ("a+x*y", "a-x*y", "x*y+a", "x*y-a", "(a+b)-c", "(a-b)+c", "(s+y)*x"),
-    3: ("(a+x*y)-b", "(a-x*y)+b", "x*y+z*w", "x*y-z*w", "a+(s+y)*x", "(s+y)*x-a"),
+    1: ("a+b-c", "a-b+c", "a-b-c"),
+    2: ("a+x*y", "a-x*y", "x*y-a", "(b+c)*x"),
+    3: ("a+x*y-b", "x*y-a+b", "x*y+z*w", "(b+c)*x-a"),
 }
 
 
@@ -66,8 +66,7 @@ class Node:
 
 
 def parse(form: str, stream: random.Random) -> Node:
-    """The form with numbers drawn for its letters: a, b, c in 10..99, x and z in 2..25, s in 2..20, y and w in 2..9."""
-    ranges = {"x": (2, 25), "z": (2, 25), "s": (2, 20), "y": (2, 9), "w": (2, 9)}
+    """The form with numbers drawn for its letters: a in 2..39, the others in 2..9, so that single facts recur."""
     output: list[Node] = []
     pending: list[str] = []
 
@@ -87,7 +86,7 @@ def parse(form: str, stream: random.Random) -> Node:
                 reduce()
             pending.append(char)
         else:
-            output.append(Node("", stream.randint(*ranges.get(char, (10, 99)))))
+            output.append(Node("", stream.randint(2, 39 if char == "a" else 9)))
     while pending:
         reduce()
     return output[0]
@@ -108,7 +107,7 @@ def _draw(stream: random.Random, number: int) -> tuple[int, Node]:
 
 @task.register("arithmetic")
 class Arithmetic(Task):
-    """Arithmetic in one to three steps, generated."""
+    """Arithmetic in two or three steps, generated."""
 
     licence = "Apache-2.0"
     generated = True

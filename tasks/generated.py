@@ -16,7 +16,7 @@ from harness.errors import DataError
 
 SHARES: Mapping[str, int] = {"test": 10, "validation": 5, "train": 40, "expert": 45}
 """Percent of the item space that a split owns."""
-SIZES: Mapping[str, int] = {"test": 200, "validation": 100, "train": 6000, "expert": 8000}
+SIZES: Mapping[str, int] = {"test": 200, "validation": 100, "train": 3000, "expert": 3600}
 _PATIENCE = 2000
 
 Item = TypeVar("Item")

@@ -93,7 +93,8 @@ class TransformersEngine(Engine):
         """Rollouts as they finish. Their tokens depend on (seed, version, prompt, sample index), not on the batch.
 
         `max_new_tokens` counts tokens behind a request's prefix; the prefix is part of the rollout, with its
-        log-probabilities. Raises EngineError before any work when a prompt and its tokens would pass the context.
+        log-probabilities. A response ends (finish `length`) where the context is full. Raises EngineError before any work
+        when a prompt alone fills it.
         """
         for request in requests:
             self._check(request)
@@ -231,7 +232,7 @@ class TransformersEngine(Engine):
 
         return Decoding.of([row.request.sampling for row in rows], self.device)
 
-    # ------------------------------------------------------------------------------------------------ rows and rollouts
+    # --- rows and rollouts --------------------------------------------------------------------------------------------
 
     def _append(self, row: _Row, token: int, logprob: float) -> None:
         row.tokens.append(token)
@@ -239,7 +240,9 @@ class TransformersEngine(Engine):
         row.generated += 1
 
     def _finished(self, row: _Row) -> bool:
-        return row.tokens[-1] in self._ends or row.generated >= row.request.sampling.max_new_tokens
+        known = len(row.request.prompt.ids) + len(row.tokens)
+        full = known >= self.context or row.generated >= row.request.sampling.max_new_tokens
+        return row.tokens[-1] in self._ends or full
 
     def _rollout(self, row: _Row) -> Rollout:
         request = row.request
@@ -272,11 +275,9 @@ class TransformersEngine(Engine):
         if prompt.patches is not None and not self.multimodal:
             raise EngineError(f"{item} has an image, the policy reads text only", "use --model tiny-vl")
         known = len(prompt.ids) + len(request.prefix)
-        if not known or known + sampling.max_new_tokens > self.context:
-            room = self.context - known
+        if not known or known >= self.context:
             raise EngineError(
-                f"{item}: {known} prompt tokens and {sampling.max_new_tokens} new ones exceed the context of {self.context}",
-                f"set max_new_tokens to {room} or less" if known and room > 0 else "leave the item out",
+                f"{item}: {known} prompt tokens leave no room in the context of {self.context}", "leave the item out"
             )
         self._demand_allowed(request.prefix, f"the prefix of {item}")
         if any(token in self._ends for token in request.prefix):
@@ -284,7 +285,7 @@ class TransformersEngine(Engine):
                 f"the prefix of {item} contains an end token", "there is nothing to continue; cut it before the end"
             )
 
-    # ------------------------------------------------------------------------------------------------ weights
+    # --- weights ------------------------------------------------------------------------------------------------------
 
     def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Copy the policy's weights in place. Names are those of a hub folder or of the model's state dict, of tied

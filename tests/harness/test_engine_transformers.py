@@ -188,17 +188,23 @@ def test_swapping_the_image_changes_the_log_probabilities(policies: dict[str, mo
     assert abs(runs[0].logprobs[0] - runs[1].logprobs[0]) > 1e-4
 
 
+def test_a_response_ends_where_the_context_is_full(policies: dict[str, models.Loaded]) -> None:
+    text = TransformersEngine(policies["tiny-lm"])
+    plain = prompts(policies["tiny-lm"], 1)[0]
+    text.context = len(plain.ids) + 3
+    (cut,) = text.generate([Request(plain, Sampling(max_new_tokens=50, temperature=0.0))])
+    text.context = 10_000
+    (free,) = text.generate([Request(plain, Sampling(max_new_tokens=50, temperature=0.0))])
+    assert (len(cut.token_ids), cut.finish) == (3, Finish.LENGTH)
+    assert free.token_ids[:3] == cut.token_ids and len(free.token_ids) > 3
+
+
 def test_impossible_requests_are_refused_before_any_work(policies: dict[str, models.Loaded]) -> None:
     text, vision = (TransformersEngine(policies[name]) for name in ("tiny-lm", "tiny-vl"))
     plain, pictured = prompts(policies["tiny-lm"], 1)[0], prompts(policies["tiny-vl"], 2)[1]
     good = Sampling(max_new_tokens=4)
-    room = text.context - len(plain.ids)
     cases = [
-        (
-            text,
-            Request(plain, Sampling(max_new_tokens=room + 1)),
-            f"exceed the context .* set max_new_tokens to {room} or less",
-        ),
+        (text, Request(plain, good, prefix=(70,) * text.context), "leave no room in the context"),
         (text, Request(pictured, good), "item 1 has an image, the policy reads text only"),
         (text, Request(plain, Sampling(max_new_tokens=0)), "item 0: max_new_tokens 0"),
         (
