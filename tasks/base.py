@@ -44,6 +44,8 @@ class Task:
     """What the authors use a judge model for; the official rule is then one without a judge ("" when it is theirs)."""
     lenient: ClassVar[str] = ""
     """How the benchmark's own rule can accept an answer that is none ("" when it cannot)."""
+    refuses: ClassVar[tuple[str, ...]] = ()
+    """Items whose right answer the benchmark's own rule refuses."""
 
     def __init__(self, split: str | None = None, data_dir: Path | None = None) -> None:
         if split is not None and split not in self.splits:

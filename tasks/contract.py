@@ -80,8 +80,11 @@ FIXED: Mapping[str, str] = {**NO_ANSWER, **MALFORMED, **HOSTILE}
 
 
 def gold_text(answer: Answer, gold: str) -> str:
-    """A gold as it stands in a box: a letter, a number, an expression, or the elements of a list."""
-    return "[" + ", ".join(answer.golds) + "]" if answer.type is AnswerType.LIST else gold
+    """A gold as it stands in a box: a letter, a number, an expression (some golds bring a box), or a list's elements."""
+    if answer.type is AnswerType.LIST:
+        return "[" + ", ".join(answer.golds) + "]"
+    boxed = re.fullmatch(r"\\boxed\s*\{(.*)\}", gold)
+    return boxed[1] if boxed else gold
 
 
 def marked(answer: Answer) -> tuple[str, ...]:
@@ -101,11 +104,12 @@ def wrong(example: Example) -> Iterator[tuple[str, str, bool]]:
 
 
 def _changed(answer: Answer) -> Iterator[tuple[str, str]]:
-    gold = answer.golds[0]
+    gold = gold_text(answer, answer.golds[0])
     if answer.type is AnswerType.CHOICE:
         letters = [c for c in "ABCDEFGHI"[: len(answer.choices) or 5] if c not in gold]
-        same = {_text(answer, g) for g in answer.golds}
-        yield from (("other letter", c) for c in letters if _text(answer, c) not in same or not _text(answer, c))
+        same = {_text(answer, g) for g in answer.golds} - {""}
+        # an option may be equal to the right one, or the right one's text may be another option's letter
+        yield from (("other letter", c) for c in letters if not {_text(answer, c), c.casefold()} & same)
     elif answer.type is AnswerType.LIST:
         yield "one more element", "[" + ", ".join([*answer.golds, "987654"]) + "]"
         yield "one element less", "[" + ", ".join(answer.golds[1:]) + "]"
@@ -154,7 +158,8 @@ class Failure:
 @dataclass(slots=True)
 class Report:
     """What `validate` found. `ungradeable`: items whose gold is empty in the source; `guessed`: answers of the fixed list
-    that a lenient own rule accepted, by kind; `sides`: how many answers were left UNGRADED, by reason."""
+    that a lenient own rule accepted, by kind; `refused`: golds that the own rule is known to refuse; `reasons`: why answers
+    were left UNGRADED."""
 
     task: str
     items: int = 0
@@ -163,6 +168,7 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     ungradeable: list[str] = field(default_factory=list)
     guessed: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -211,6 +217,9 @@ def _settle(task: Task, window: Sequence[tuple[Example, str, str, Any]], report:
             if kind != "gold" and verdict.status is Status.UNGRADED:
                 report.reasons[verdict.reason] += 1
             if right == (kind == "gold"):
+                continue
+            if kind == "gold" and protocol == "official" and example.id in task.refuses:
+                report.refused.append(example.id)
                 continue
             if right and task.lenient and protocol == "official" and example.rule:
                 report.guessed[kind] += 1

@@ -45,6 +45,8 @@ class MathVision(Task):
     files: ClassVar = {"test": "test.jsonl", "testmini": "testmini.jsonl"}
     columns = ("question", "answer")
     categories = ("level", "subject")
+    lenient = "what stands behind the last = of the text is read without its context"
+    refuses = ("2804", "2828", "2833", "2866", "2875", "2877")
 
     def parse(self, row: Mapping[str, Any], item: str) -> Example:
         options = tuple(str(o) for o in row.get("options") or ())

@@ -147,3 +147,11 @@ def test_an_empty_gold_is_reported_not_graded() -> None:
 def test_without_data_there_is_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"math500-test: .* has none of math500\.jsonl"):
         resolve("math500", tmp_path).load()
+
+
+def test_golds_that_an_own_rule_refuses_are_counted(shared: Path) -> None:
+    """Only the listed ones, and each of them: a list that is no longer true would hide a defect."""
+    found = task.get("mathvision")("test", shared / "mathvision")
+    listed = [e for e in found.load() if e.id in found.refuses]
+    report = contract.validate(found, listed, Inline())
+    assert report.ok and report.refused == list(found.refuses)
