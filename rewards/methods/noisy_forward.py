@@ -18,6 +18,7 @@ from rewards.methods.noisy_backward import NoisyBackward
 class NoisyForward(NoisyBackward):
     """At rho1 = 0 it is nsr over all tokens, not grpo; centring in a group would undo it."""
 
+    paper: ClassVar[str] = "arXiv 2510.00915"
     provenance: ClassVar[str] = "reconstruction, forced by the abstract (false negatives alone)"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = None
 

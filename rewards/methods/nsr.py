@@ -16,4 +16,6 @@ from rewards.methods.psr import Psr
 class Nsr(Psr):
     """A mini-batch of right rollouts has loss 0."""
 
+    paper: ClassVar[str] = "arXiv 2506.01347"
+    provenance: ClassVar[str] = "code: TianHongZXY/RLVR-Decomposed@a5d4e7c"
     learns_from: ClassVar[bool] = False

@@ -194,4 +194,7 @@ def test_facts_are_stated(key: str) -> None:
     cls = method.get(key)
     assert cls.provenance, "say where the formula was read"
     assert (cls.__doc__ or "").strip()
+    # `rlfr-eval list` reads the class's own literals without importing it
+    listed = method._declared()[key].facts
+    assert listed["provenance"] == cls.provenance and listed.get("paper", "") == cls.paper
     assert key == "grpo" or cls.paper or cls.provenance == "own"
