@@ -59,7 +59,7 @@ class TrainerContext:
             with torch.no_grad():
                 out = self.policy(mb, layers)
                 ones = torch.ones(len(mb.rows), device=self.device)
-                yield Chunk(
+                chunk = Chunk(
                     rows=torch.as_tensor(mb.rows, device=self.device),
                     keys=tuple(examples[row].id for row in mb.rows),
                     ids=scatter(mb.targets, mb),
@@ -73,6 +73,7 @@ class TrainerContext:
                     seed=self.seed,
                     step=-1,
                 )
+            yield chunk  # outside: a generator that waits inside no_grad leaves its reader without gradient too
 
     def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
         if not torch.isfinite(loss):
