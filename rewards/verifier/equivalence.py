@@ -64,6 +64,7 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
 
 _LETTER_FORM = re.compile(r"(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?([A-Z])(?:$|[.:,)\]](?:\s|$))")
 _BRACKETED = re.compile(r"(?<![A-Za-z\\])[(\[]\s*\{?\s*([A-Z])\s*\}?[.:]?\s*[)\]]")
+_DENIED = re.compile(r"\b(?:not|neither|nor|except|isn't|cannot)\b", re.IGNORECASE)
 _LETTER_LIST = re.compile(r"[A-Z](?:\s*(?:,|\band\b|&|;|\s)\s*[A-Z])+")
 
 
@@ -85,6 +86,8 @@ def letters(text: str, count: int) -> tuple[str, ...]:
     allowed = LETTERS[: count or 10]
     if len(text) == 1 and text.upper() in allowed:
         return (text.upper(),)
+    if _DENIED.search(text):
+        return ()
     bracketed = sorted({letter for letter in _BRACKETED.findall(text) if letter in allowed})
     if bracketed:
         return tuple(bracketed)
@@ -138,9 +141,17 @@ def _same_option(option: str, extracted: str) -> bool:
 # --- numbers
 
 
+_SEVERAL = re.compile(
+    r"[,;<>]|\\(?:ne|le|ge|text|pm|lor|land|vee|wedge)(?![a-zA-Z])|(?<![a-zA-Z\\])(?:or|and|not)(?![a-zA-Z])"
+)
+"""More than one answer, or another relation than equality."""
+
+
 def assigned(text: str) -> str:
     """The last side of `x = 24 \\cdot 24 = 576`, unless a number in the chain is another number."""
     *sides, last = text.split("=")
+    if _SEVERAL.search("=".join(sides)):
+        return text
     value = exact.read(last.strip())
     for side in map(str.strip, sides):
         earlier = exact.read(side)

@@ -222,7 +222,26 @@ def test_choice_forms(answer):
     assert verdict("C", answer, CHOICE, choices=CHOICES).correct
 
 
-@pytest.mark.parametrize("answer", ["B", "A and C", "A, C", "BC", "13", "not C", "C or D", "CC", "", "12 or 3", "Cat"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B",
+        "A and C",
+        "A, C",
+        "BC",
+        "13",
+        "not C",
+        "Not (C)",
+        "(A) or (C)",
+        "(A) PQ, (C) PS",
+        "C. 4.5 cm",
+        "C or D",
+        "CC",
+        "",
+        "12 or 3",
+        "Cat",
+    ],
+)
 def test_not_this_choice(answer):
     assert not verdict("C", answer, CHOICE, choices=CHOICES).correct
 
@@ -267,6 +286,11 @@ def test_integers(gold, answer):
         ("5", "5.5"),
         ("5", "10/2"),
         ("720", "6!"),
+        ("6", "x=5, x=6"),
+        ("6", "x=5 or x=6"),
+        ("6", r"x = 5 \text{ or } x = 6"),
+        ("6", "5 = 6"),
+        ("6", r"x \ne 5 = 6"),
         ("5", "55"),
         ("5", "-5"),
         ("5", "5 or 6"),
