@@ -15,7 +15,7 @@ def test_reading_expert_states_leaves_gradients_on(tiny_lm: Path, tmp_path: Path
     made = trainer(tiny_lm, tmp_path, recipe("tiny-lm", "train.micro_batch_tokens=64"))
     made.prepare()
     solved = made.context.expert()[:4]
-    chunks = made.context.scan(solved, Pass("old", hidden=(0.5,)))
+    chunks = made.context.scan(solved, Pass(name="old", hidden=(0.5,)))
     first = next(chunks)
     assert torch.is_grad_enabled()
     assert not first.logp.requires_grad
