@@ -6,9 +6,10 @@ Golds were changed there in July 2026 (validation_Design_15, Art_Theory_4; earli
 is part of the result. Open golds may be lists, any entry of which is right.
 
 Authors' rule: for choices a bracketed letter, else a letter between blanks, else (more than five words) an option's text, the
-latest of several; where there is none they **draw an option at random**, which here counts as wrong (`random_fallback`). For
-open questions the tails behind "so", "is", "answer" ... and all numbers in them: right when one holds a gold string or equals
-a gold number to two decimals. `aggregate` has the macro averages over subjects and over the six domains.
+latest of several. Where there is none they **draw an option at random**: here the letter in a box or answer tag counts, which
+their rule does not read (reasons `marked_*`), and without one the answer is wrong (`random_fallback`). For open
+questions: right when what the response says (tasks/mmmu_answers.py) holds a gold string or equals a gold number to two
+decimals. `aggregate` has the macro averages over subjects and over the six domains.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any, ClassVar
 from harness.errors import DataError, attempt
 from harness.records import Answer, AnswerType, Example, ImageSlot, Message, Sample, Text
 from tasks.base import Hub, Task, task
-from tasks.reading import LETTERS
+from tasks.mmmu_answers import letter_of, normal, statements
+from tasks.reading import LETTERS, conclusion
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -35,67 +37,31 @@ DOMAINS = {
                              "Energy_and_Power", "Materials", "Mechanical_Engineering"),
 }  # fmt: skip
 SUBJECTS = tuple(sorted(name for names in DOMAINS.values() for name in names))
-_TAIL = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
-_NUMBERS = (
-    r"-?\b\d{1,3}(?:,\d{3})+\b",
-    r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
-    r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
-)
 
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
     """The authors' rule without their random draw."""
     said = response if extracted is None else extracted
     if answer.type is AnswerType.CHOICE:
-        letter = _letter(said, answer.choices)
-        reason = "random_fallback" if letter is None else "match" if letter in answer.golds else "mismatch"
-        return letter in answer.golds, letter, reason
-    found = [value for piece in _pieces(said) for part in (piece, *_numbers(piece)) for value in _normal(part)]
-    golds = [value for gold in answer.golds for value in _normal(gold)]
+        return _choice(answer, said)
+    found = statements(said)
+    golds = [value for gold in answer.golds for value in normal(gold)]
     right = any(any(isinstance(g, str) and g in f for g in golds) if isinstance(f, str) else f in golds for f in found)
     return right, "; ".join(map(str, found))[:500] or None, "match" if right else "mismatch"
 
 
-def _letter(response: str, options: Sequence[str]) -> str | None:
-    for char in ",.!?;:'":
-        response = response.strip(char)
-    text, letters = f" {response} ", LETTERS[: len(options)]
-    low = text.lower()
-    for places in (
-        {c: text.rfind(f"({c})") for c in letters},
-        {c: text.rfind(f" {c} ") for c in letters},
-        {c: low.rfind(o.lower()) for c, o in zip(letters, options, strict=False)}
-        if len(text.split()) > len("words")
-        else {},
-    ):
-        found = {c: place for c, place in places.items() if place >= 0}
-        if found:
-            return max(found, key=lambda c: found[c])
-    return None
+def _choice(answer: Answer, said: str) -> tuple[bool, str | None, str]:
+    """The authors' letter; where they would draw one, the letter in a box or answer tag, if there is one."""
+    from rewards.verifier import equivalence
 
-
-def _pieces(response: str) -> list[str]:
-    text = response.strip().strip(".").lower()
-    lines, pieces = text.split("\n"), []
-    for number, line in enumerate(lines):
-        marks = (*_TAIL, "=") if number == len(lines) - 1 else _TAIL
-        tails = [line.split(mark)[-1].strip() for mark in marks if mark in line]
-        tail = min(tails, key=len, default="")
-        if tail and tail not in ":,.!?;'":
-            pieces.append(tail)
-    return pieces or [text]
-
-
-def _numbers(text: str) -> list[str]:
-    return [n for pattern in _NUMBERS for n in re.findall(pattern, text[:20_000])]
-
-
-def _normal(text: str) -> list[str | float]:
-    value, _ = attempt(float, text.strip().replace(",", ""))
-    if value is not None:
-        return [round(value, 2)]
-    low = text.strip().lower()
-    return [f" {low}", f"{low} "] if len(low) == 1 else [low] if low else []
+    letter = letter_of(said, answer.choices)
+    if letter is not None:
+        return letter in answer.golds, letter, "match" if letter in answer.golds else "mismatch"
+    marked = conclusion(said)
+    if marked is None:
+        return False, None, "random_fallback"
+    right, reason = equivalence.compare(answer, marked)
+    return bool(right), marked, f"marked_{reason}"
 
 
 @task.register("mmmu")

@@ -197,7 +197,7 @@ def _yes_no(text: str, options: Sequence[str]) -> str | None:
     said = [start[1]] if start else re.findall(r"\b(yes|no)\b(?=[,.*\"]|$)", text, re.IGNORECASE)
     if said:
         return known[said[-1].casefold()]
-    stated = [s for s in _SENTENCE.split(text) if _VERB.search(s) and "boxed" not in s and len(s.split()) > len("abc")]
+    stated = [s for s in _SENTENCE.split(text) if _VERB.search(s) and "boxed" not in s and len(s.split()) > 3]
     if not stated:
         return None
     concluded = re.search(r"\b(?:therefore|thus|so|hence|conclusion)\b", stated[-1], re.IGNORECASE)

@@ -43,7 +43,7 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
 def _letter(response: str) -> str | None:
     text = conclusion(response) or response
     text = re.sub(r"\\(?:text|rm|mathbf)\s*\{|\{\\rm|[$}]", "", text).strip()
-    if re.search("letter|or", text) or len(text) > len("A."):
+    if re.search("letter|or", text) or len(text) > 2:
         text = response.strip()
     if text.upper() in ("A", "B", "C", "D"):
         return text.upper()

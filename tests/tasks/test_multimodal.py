@@ -275,7 +275,7 @@ def test_mathverse_versions_are_splits(tmp_path: Path, parquet: Write) -> None:
     ("response", "letter"),
     [
         ("(B)", "B"), ("B", "B"), ("B.", "B"), ("The answer is (A), no, (B).", "B"), ("I pick A rather than B here", "B"),
-        ("the right one is the second thing", "B"), ("no idea", None), ("", None), ("(E)", None),
+        ("the right one is the second thing", "B"), ("no idea", None), ("", None), ("(E)", None), ("\\boxed{B}", "B"),
     ],
 )  # fmt: skip
 def test_mmmu_choices(response: str, letter: str | None) -> None:
