@@ -13,6 +13,7 @@ the order of waking is not tested there.
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 """What vLLM reads when it is imported; a value that is set already stays, except the first: the engine is in-process."""
+
+MOST_FORBIDDEN = 1024
+"""Biased tokens that vLLM's GPU sampler takes in one request."""
 
 CPU_BLOCK = 32
 """Tokens of a cache block on a CPU. Whole blocks are shared between samples; the CPU build's own 128 exceed many prompts."""
@@ -79,6 +83,11 @@ class VLLMEngine(Engine):
         self.tensor_parallel, self._sleeps = tensor_parallel, device.startswith("cuda")
         self.codec, self.context, self.multimodal = read_policy(self.folder, context)
         self.reused_tokens = 0
+        if len(self.codec.forbidden_ids) > MOST_FORBIDDEN:
+            raise EngineError(
+                f"{folder}: {len(self.codec.forbidden_ids)} rows of the embedding are no tokens, vLLM masks {MOST_FORBIDDEN}",
+                "use --engine transformers",
+            )
         self._bias = dict.fromkeys(self.codec.forbidden_ids, float("-inf"))
         self._asleep, self._generating, self._broken = False, False, ""
         self._names: Names | None = None
@@ -104,7 +113,9 @@ class VLLMEngine(Engine):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
-            from vllm import LLM
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # vLLM's own, of the torch that it pins
+                from vllm import LLM
         except ImportError as cause:
             raise EngineError(
                 f"vLLM is not installed ({cause})", "pip install 'rlfr-eval[vllm]', or --engine transformers"
@@ -119,6 +130,7 @@ class VLLMEngine(Engine):
             "generation_config": "vllm",  # the policy's file would bring its own penalties and top_k
             "tensor_parallel_size": self.tensor_parallel,
             "enable_prefix_caching": True,
+            "use_tqdm_on_load": False,
         }
         if self.multimodal:
             settings["limit_mm_per_prompt"] = {"video": 0}
@@ -126,7 +138,8 @@ class VLLMEngine(Engine):
             settings |= {"gpu_memory_utilization": gpu_memory, "enable_sleep_mode": self._sleeps}
         else:
             settings |= {"enforce_eager": True, "block_size": CPU_BLOCK}
-        with streams_kept():
+        with streams_kept(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
             llm, error = attempt(LLM, **settings)
         if error is not None:
             raise EngineError(
