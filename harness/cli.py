@@ -15,7 +15,7 @@ from harness import cli_flags as flags
 from harness.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
-VERBS = ("run", "score", "show", "list", "leaderboard")
+VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch")
 
 app = typer.Typer(
     name="rlfr-eval",
@@ -38,6 +38,10 @@ Score answers that you already have:
 Look at what was graded, and at what there is:
   rlfr-eval show scored --wrong
   rlfr-eval list methods
+\b
+Prove a task on its whole split; make a folder of it for a machine without network:
+  rlfr-eval validate --task math500 --data-dir DIR
+  rlfr-eval fetch --task math500 --to DIR
 
 A line without a verb is `run`: `rlfr-eval --task T --method M`. Errors are one line with their remedy, exit code 2.""",
 )
@@ -192,6 +196,45 @@ def leaderboard_(
     from leaderboards import board
 
     board.main(out, pipeline_options.names(format, "--format"), baseline)
+
+
+@app.command("validate", short_help="Let tasks prove themselves on their whole split.")
+def validate_(
+    task: flags.ValidateTask,
+    data_dir: flags.DataDir = None,
+    plugin: flags.Plugins = None,
+) -> int:
+    """Golds must grade CORRECT; wrong, empty, malformed, cut off and hostile answers never.
+
+    \b
+    rlfr-eval validate --task math500,aime24 --data-dir DIR
+    rlfr-eval validate --task units --plugin units.py --data-dir DIR
+
+    Prints a report per task, for the strict and the official rule. Exit code 0: all proved; 1: a task failed; 2: it could
+    not be tried.
+    """
+    from harness import cli_tasks, pipeline_options
+
+    names = pipeline_options.names(task, "--task")
+    return cli_tasks.validate(names, pipeline_options.data_dirs(data_dir or []), tuple(plugin or ()))
+
+
+@app.command("fetch", short_help="Make a folder of a split, for a machine without network.")
+def fetch_(
+    task: flags.FetchTask,
+    to: flags.FetchTo,
+) -> None:
+    """Download a split once, with its pictures, into a folder that --data-dir reads without a network.
+
+    \b
+    rlfr-eval fetch --task mathvista --to data/mathvista
+    rlfr-eval --task mathvista --data-dir data/mathvista --method base
+
+    source.json there says which repository, commit and licence it is. Splits of one task may share a folder.
+    """
+    from harness import cli_tasks
+
+    cli_tasks.fetch(task, to)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

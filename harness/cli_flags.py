@@ -69,3 +69,8 @@ LeaderboardOut = Annotated[
 ]
 Formats = Annotated[str, typer.Option(help="Files to write: md, csv, html.", metavar="F[,F]")]
 Baseline = Annotated[str, typer.Option(help="Row that the others are compared with.", metavar="NAME")]
+ValidateTask = Annotated[str, typer.Option("--task", help="Tasks to prove, e.g. math500,mathvista.", metavar="T[,T]")]
+FetchTask = Annotated[str, typer.Option("--task", help="The task, e.g. mathvista or gsm8k-platinum.", metavar="T")]
+FetchTo = Annotated[
+    Path, typer.Option("--to", help="Folder that --data-dir will read; made when missing.", metavar="DIR")
+]

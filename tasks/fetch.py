@@ -20,13 +20,19 @@ RECORD = "source.json"
 
 
 def fetch(task: Task, folder: Path) -> list[Path]:
-    """Write the split of `task` below `folder` and return the files. Raises DataError (generated, no source, no network)."""
+    """Write the split of `task` below `folder` and return the files. Raises DataError (generated, no source, no network,
+    a folder of another task)."""
     if task.generated:
         raise DataError(f"{task.name} is generated", "nothing has to be fetched")
     if task.split not in task.hub:
         raise DataError(f"{task.name} is not on the hub", f"get it from its authors (licence {task.licence})")
     import pyarrow.parquet
 
+    record = folder / RECORD
+    known: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
+    other = next((name for name in known if not name.startswith(task.key + "-")), None)
+    if other is not None:
+        raise DataError(f"{folder} holds {other}", f"give {task.key} a folder of its own")
     source = task.hub[task.split]
     tables, revision = hub_tables(source, task.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,8 +58,6 @@ def fetch(task: Task, folder: Path) -> list[Path]:
         "licence": task.licence,
         "items": len(examples),
     }
-    record = folder / RECORD
-    known = json.loads(record.read_text("utf-8")) if record.is_file() else {}
     record.write_text(json.dumps({**known, task.name: facts}, indent=1), "utf-8")
     return [*written, record]
 

@@ -26,6 +26,8 @@ FLAGS = {
     "show": "run --wrong --limit",
     "list": "what --plugin",
     "leaderboard": "--out --format --baseline",
+    "validate": "--task --data-dir --plugin",
+    "fetch": "--task --to",
 }
 
 
