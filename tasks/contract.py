@@ -125,6 +125,7 @@ def _changed(answer: Answer) -> Iterator[tuple[str, str]]:
     else:
         yield "another value", f"7.31 + 3 \\cdot ({gold})"
         yield "one more answer", f"{gold}, 987654"
+        yield "a term added", f"{gold} + 987654"
 
 
 def _text(answer: Answer, letter: str) -> str:

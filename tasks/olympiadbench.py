@@ -95,7 +95,7 @@ def _paired(golds: list[str], answers: list[str], tolerance: Fraction) -> bool:
 
 
 def _equal(gold: str, given: str, tolerance: Fraction) -> bool:
-    from rewards.verifier import expressions
+    from rewards.verifier import expressions, symbolic
 
     if gold == given:
         return True
@@ -106,18 +106,24 @@ def _equal(gold: str, given: str, tolerance: Fraction) -> bool:
     sides = [t if t.count("=") != 1 or gold.count("=") == given.count("=") else t.split("=")[1] for t in (gold, given)]
     numbers = [_constant(side) for side in sides]
     if numbers[0] is not None and numbers[1] is not None:
-        return bool(abs(numbers[0] - numbers[1]) <= float(tolerance))
+        exact = [n for n in numbers if isinstance(n, Fraction)]
+        if len(exact) == 2:
+            return abs(exact[0] - exact[1]) <= tolerance
+        left, right = (symbolic.rounded(n) if isinstance(n, Fraction) else n for n in numbers)
+        return bool(abs(left - right) <= float(tolerance))
     return bool(expressions.compare(*sides)[0])
 
 
 def _constant(text: str) -> Any:
-    """The value of an expression without names, as a number of 30 digits; None for anything else."""
-    from rewards.verifier import normal, symbolic
+    """The value of an expression without names, exact or as a number of 30 digits; None for anything else."""
+    from rewards.verifier import normal, rational, symbolic
 
     try:
         tree = symbolic.read(normal.clean(text))
     except symbolic.PartialParseError:
         return None
+    if not tree.names and (exact := rational.value(tree.tree, {})) is not None:
+        return exact
     pair = None if tree.names else symbolic.value(tree.tree, {})
     return None if pair is None or pair[1] else pair[0]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 
-VERSION = 1
+VERSION = 2
 """Version of the strict rule; part of a result's key."""
 
 

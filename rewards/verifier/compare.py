@@ -7,6 +7,7 @@ is the second opinion that `audit` compares with the strict rule.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from rewards.verifier import numeric
 from rewards.verifier.numeric import Number, UnreadableError
@@ -24,7 +25,7 @@ _DOUBTFUL = re.compile(
 
 
 def equal(left: str, right: str) -> bool | None:
-    """Whether the values agree to nine digits wherever both have one; None where they cannot be compared."""
+    """Whether the values agree wherever both have one; None where they cannot be compared."""
     try:
         one, two = numeric.parse(left), numeric.parse(right)
     except UnreadableError:
@@ -34,7 +35,7 @@ def equal(left: str, right: str) -> bool | None:
     for first, step in _POINTS if names else _POINTS[:1]:
         at = {name: complex(first + step * k) for k, name in enumerate(names)}
         try:
-            verdicts.append(_close(numeric.at(one, at), numeric.at(two, at), _TOLERANCE))
+            verdicts.append(_same(numeric.at(one, at), numeric.at(two, at)))
         except UnreadableError:
             continue
     return all(verdicts) if verdicts else None
@@ -55,6 +56,13 @@ def differ(left: str, right: str) -> bool:
         return not _close(numeric.at(one, at), numeric.at(two, at), _DIFFERENT)
     except UnreadableError:
         return False
+
+
+def _same(left: Number, right: Number) -> bool:
+    """Whole numbers exactly, however long; others to nine digits."""
+    if all(isinstance(n, Fraction) and n.denominator == 1 for n in (left, right)):
+        return left == right
+    return _close(left, right, _TOLERANCE)
 
 
 def _close(left: Number, right: Number, tolerance: float) -> bool:

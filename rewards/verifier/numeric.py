@@ -21,7 +21,7 @@ MAX_LENGTH = 600
 MAX_BITS = 4000
 """Size of an exact number before it becomes a double."""
 _TOKEN = re.compile(
-    r"\s*(?:(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.(?![a-zA-Z])\d*)?|\.\d+)|\\([a-zA-Z]+)|([a-zA-Z])|(\\?[{}()\[\]|%]|[-+*/^_!:'])|(.))",
+    r"\s*(?:(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?[eE]\d{1,3}(?![\d.a-zA-Z])|\d+(?:\.(?![a-zA-Z])\d*)?|\.\d+)|\\([a-zA-Z]+)|([a-zA-Z])|(\\?[{}()\[\]|%]|[-+*/^_!:'])|(.))",
     re.DOTALL,
 )
 _GREEK = re.compile(

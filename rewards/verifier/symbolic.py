@@ -1,8 +1,9 @@
 """Two LaTeX expressions in, whether they have the same value out. The only module that imports math_verify.
 
 Reading is math_verify's LaTeX parser on the whole string: what it cannot read wholly is refused. Equality is decided by
-values: both sides are evaluated to 30 digits at fixed points and must agree relatively, so that two tiny numbers are not
-equal and a difference that rounds to zero is not zero. Only where values do not decide, math_verify's own comparison does.
+values at fixed points: exact ones where both sides have them (`rational`), else numbers of 30 digits that must agree
+relatively and whose difference must vanish to as many digits as the larger one has and more, so that neither a tiny number
+nor one hidden in a huge one is lost. Only where values do not decide, math_verify's own comparison does.
 
 Runs in a worker, whose deadline ends what does not end; caps keep ordinary hostile input from coming that far.
 """
@@ -13,10 +14,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rewards.verifier import structure
+from rewards.verifier import rational, structure
 from rewards.verifier.structure import TooDeepError
 
 MAX_DIGITS = 20_000
@@ -34,6 +36,7 @@ _POINTS = (
     ("-1.2599", "0.7642", "-0.5226", "1.0903", "-1.8794", "0.6180", "-0.2301", "1.3357", "-2.0801", "0.4471"),
 )
 _WHOLE = (("7", "4", "11", "5", "3", "9", "6", "8", "10", "12"), ("12", "5", "8", "9", "10", "4", "7", "6", "11", "3"))
+_SCIENTIFIC = re.compile(r"(?<![\d.,a-zA-Z_\\])(\d+(?:\.\d+)?)[eE](\d{1,4})(?![\d.a-zA-Z])")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _GAP = re.compile(r"\d\s+\d")
 _OTHER = re.compile(r"\\(?:ldots|text|left|right|begin|end|int|lim|sum|prod|not|forall|exists)(?![a-zA-Z])")
@@ -131,6 +134,8 @@ def _prepare(text: str) -> str:
         raise TooDeepError
     if _WRITTEN_OUT.search(text) or ("\\binom" in text and _small_binomials(text) != text.count("\\binom")):
         raise TooLargeError(text)
+    # as `exact` reads it; the parser would take the letter for Euler's number
+    text = _SCIENTIFIC.sub(r"(\1\\cdot 10^{\2})", text)
     return text.replace(r"\angle", "").replace("\\%", "*0.01").replace("'", "_{prime}")
 
 
@@ -224,12 +229,39 @@ def _points(gold: Expression, answer: Expression, names: tuple[Any, ...]) -> lis
 
 def _agree(gold: Expression, answer: Expression, point: dict[Any, Any]) -> bool | None:
     """None where one side has no finite value, or at a negative point no real one."""
+    at = {name: Fraction(int(p.p), int(p.q)) for name, p in point.items()}
+    known = rational.value(gold.tree, at), rational.value(answer.tree, at)
+    if None not in known:
+        return known[0] == known[1]
     left, right = value(gold.tree, point), value(answer.tree, point)
     if left is None or right is None:
         return None
     if any(p < 0 for p in point.values()) and (_complex(left) or _complex(right)):
         return None
-    return close(left, right)
+    return close(left, right) and _vanishes(gold.tree - answer.tree, point)
+
+
+def _vanishes(difference: Any, point: dict[Any, Any]) -> bool:
+    """Whether two values that agree to many digits leave no difference that more digits would show."""
+    from harness.errors import attempt
+
+    sympy = _sympy()
+    if point and all(p.is_Integer for p in point.values()):
+        difference, _ = attempt(difference.subs, point)
+        point = {}
+    if difference is None or difference.is_zero:
+        return True
+    number, error = attempt(difference.evalf, 5, subs=point, strict=True, maxn=_digits(difference))
+    if isinstance(error, MemoryError | RecursionError):
+        raise error
+    if error is not None or number.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        return True
+    return not number.is_number or bool(number == 0)
+
+
+def _digits(tree: Any) -> int:
+    """Digits with which cancellation inside a tree cannot be mistaken for zero: those of its largest number, and more."""
+    return int(min(_log10(tree), MAX_DIGITS)) + 4 * DIGITS
 
 
 def _complex(number: tuple[Any, Any]) -> bool:
@@ -249,7 +281,7 @@ def value(tree: Any, point: dict[Any, Any]) -> tuple[Any, Any] | None:
         if error is not None:
             return None
         point = {}
-    number, error = attempt(tree.evalf, DIGITS, subs=point, strict=True)
+    number, error = attempt(tree.evalf, DIGITS, subs=point, strict=True, maxn=_digits(tree))
     if isinstance(error, sympy.core.evalf.PrecisionExhausted):
         return mpmath.mpf(0), mpmath.mpf(0)
     if isinstance(error, MemoryError | RecursionError):
@@ -260,6 +292,14 @@ def value(tree: Any, point: dict[Any, Any]) -> tuple[Any, Any] | None:
     if not (real.is_Number and imaginary.is_Number):
         return None
     return real._to_mpmath(DIGITS * 4), imaginary._to_mpmath(DIGITS * 4)
+
+
+def rounded(number: Fraction) -> Any:
+    """An exact number as one of 30 digits."""
+    import mpmath
+
+    with mpmath.workdps(DIGITS + 5):
+        return mpmath.mpf(number.numerator) / number.denominator
 
 
 def close(left: tuple[Any, Any], right: tuple[Any, Any]) -> bool:
@@ -284,17 +324,19 @@ def proportional(gold: Expression, answer: Expression) -> bool:
     names = tuple(sorted({*gold.names, *answer.names}, key=lambda s: s.name))
     if set(gold.names) != set(answer.names):
         return False
-    pairs = []
-    for row in _points(gold, answer, names):
-        point = dict(zip(names, row, strict=True))
-        left, right = value(gold.tree, point), value(answer.tree, point)
-        if left is not None and right is not None and not (_complex(left) or _complex(right)):
-            pairs.append((left[0], right[0]))
-    if len(pairs) < 2 or any(not a or not b for a, b in pairs):
+    points = [dict(zip(names, row, strict=True)) for row in _points(gold, answer, names)]
+    pairs = [(p, value(gold.tree, p), value(answer.tree, p)) for p in points]
+    real = [
+        (p, a[0], b[0]) for p, a, b in pairs if a is not None and b is not None and not (_complex(a) or _complex(b))
+    ]
+    if len(real) < 2 or any(not a or not b for _, a, b in real):
         return False
     with mpmath.workdps(DIGITS + 5):
-        first = pairs[0][1] / pairs[0][0]
-        return all(abs(b / a - first) <= abs(first) * mpmath.mpf(10) ** -_AGREE for a, b in pairs[1:])
+        first = real[0][2] / real[0][1]
+        if not all(abs(b / a - first) <= abs(first) * mpmath.mpf(10) ** -_AGREE for _, a, b in real[1:]):
+            return False
+    ends = [(gold.tree.subs(p), answer.tree.subs(p)) for p, _, _ in real]
+    return all(_vanishes(a * ends[0][1] - ends[0][0] * b, {}) for a, b in ends[1:])
 
 
 def difference(left: Expression, right: Expression) -> Expression:
