@@ -2,14 +2,17 @@
 
 A worker is a fresh interpreter (`python -m rewards.verifier.worker`), so a script needs no main guard, and torch is never
 imported there. The deadline of a job counts from when its worker begins it. A worker that passes it is killed and replaced;
-one that dies is replaced and its job tried once more.
+one that dies is replaced and its job tried once more. Every job has a number that comes back with its result: a worker that
+answers another job than the one asked, or in a form that cannot be read, is as good as dead.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
+import pickle
 import queue
 import select
 import subprocess
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from harness.errors import VerifierError
+from harness.errors import VerifierError, attempt
 from harness.records import AnswerType, Verdict
 from rewards.verifier import Reason, worker
 from rewards.verifier.grade import ClusterJob, Job, classes, verdict
@@ -39,15 +42,20 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(slots=True)
 class _Task:
-    """A job, where its result goes, and how often it was begun."""
+    """A job, where its result goes, and how often it was begun. `number` is unique in this process."""
 
     job: Job | ClusterJob
+    number: int = field(default_factory=itertools.count().__next__)
     future: Future[Any] = field(default_factory=Future)
     tries: int = 0
 
 
 class _Late(Exception):
     """The worker said nothing within the time given."""
+
+
+class _WrongAnswer(Exception):
+    """The worker answered something else than the next job."""
 
 
 class Verifier:
@@ -201,10 +209,12 @@ class _Lane:
         assert self.process is not None and self.process.stdin is not None
         place = 0
         try:
-            worker.send(self.process.stdin, [t.job for t in batch])  # type: ignore[arg-type]
+            worker.send(self.process.stdin, [(t.number, t.job) for t in batch])  # type: ignore[arg-type]
             while place < len(batch):
                 batch[place].tries += 1
-                for result in self._results():
+                for number, result in self._results():
+                    if place == len(batch) or number != batch[place].number:
+                        raise _WrongAnswer
                     _deliver(batch[place], result)
                     place += 1
             return []
@@ -212,9 +222,9 @@ class _Lane:
             self.kill()
             _deliver(batch[place], _failed(batch[place].job, Reason.DEADLINE, self.deadline))
             return batch[place + 1 :]
-        except (EOFError, OSError):
+        except (EOFError, OSError, _WrongAnswer):
             self.kill()
-            if self.owner._closed:
+            if self.owner._closed or place == len(batch):
                 return batch[place:]
             task = batch[place]
             task.tries = max(task.tries, 1)
@@ -223,14 +233,19 @@ class _Lane:
                 return batch[place + 1 :]
             return batch[place:]
 
-    def _results(self) -> list[Any]:
-        """The next results; imports in the worker stop the clock."""
+    def _results(self) -> list[tuple[int, Any]]:
+        """The next (number, result) pairs; imports in the worker stop the clock. Raises _WrongAnswer."""
         limit = self.deadline
         while True:
-            message = self._read(limit)
-            if message[0] == "done":
-                return list(message[1])
-            limit = START_SECONDS if message[0] == "wait" else self.deadline
+            match self._read(limit):
+                case ("done", [*pairs]) if all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
+                    return pairs
+                case ("wait",):
+                    limit = START_SECONDS
+                case ("go",):
+                    limit = self.deadline
+                case _:
+                    raise _WrongAnswer
 
     def _start(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -251,7 +266,7 @@ class _Lane:
         )
         try:
             self._read(START_SECONDS)
-        except (_Late, EOFError, OSError) as error:
+        except (_Late, EOFError, OSError, _WrongAnswer) as error:
             raise VerifierError(
                 "a grading process does not start", self._last_words() or "see the machine's memory"
             ) from error
@@ -266,9 +281,7 @@ class _Lane:
         return lines[-1] if lines else ""
 
     def _read(self, seconds: float) -> Any:
-        """The next message. Raises _Late or EOFError."""
-        import pickle
-
+        """The next message. Raises _Late, EOFError or _WrongAnswer."""
         assert self.process is not None and self.process.stdout is not None
         end = time.monotonic() + seconds
         size = worker.HEADER.size
@@ -277,7 +290,10 @@ class _Lane:
                 (length,) = worker.HEADER.unpack(self.buffer[:size])
                 if len(self.buffer) >= size + length:
                     data, self.buffer = self.buffer[size : size + length], self.buffer[size + length :]
-                    return pickle.loads(data)
+                    message, error = attempt(pickle.loads, data)
+                    if error is not None:
+                        raise _WrongAnswer from error
+                    return message
             left = end - time.monotonic()
             if left <= 0 or not _readable(self.process.stdout.fileno(), left):
                 raise _Late

@@ -1,9 +1,9 @@
 """The worker process: jobs in on a pipe, verdicts out on another. Started by `pool`, never imported by it.
 
-Frames are a 4-byte length and a pickle. Out: ("ready",) once; ("wait",) before a slow import and ("go",) after it;
-("done", results) with the results of one or more jobs, in order. Results of quick jobs travel together, but none is held
-back while something that may take long is under way, so that a late worker is late with the job that is next. An alarm
-without a handler ends the process should its parent no longer be there to do so.
+Frames are a 4-byte length and a pickle. In: a list of (number, job). Out: ("ready",) once; ("wait",) before a slow import
+and ("go",) after it; ("done", [(number, result), ..]) for one or more jobs, in order, each with its job's number. Results of
+quick jobs travel together, but none is held back while something that may take long is under way, so that a late worker is
+late with the job that is next. An alarm without a handler ends the process should its parent no longer be there to do so.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ class _Session:
         self.out, self.limit = out, limit
         self.loaded: set[str] = set()
         self.golds: dict[str, Any] = {}
-        self.held: list[Any] = []
+        self.held: list[tuple[int, Any]] = []
 
-    def serve(self, jobs: Sequence[Any]) -> None:
+    def serve(self, jobs: Sequence[tuple[int, Any]]) -> None:
         from rewards.verifier import grade
 
-        for job in jobs:
+        for number, job in jobs:
             self._prepare(job)
             signal.setitimer(signal.ITIMER_REAL, self.limit)
             if isinstance(job, grade.ClusterJob) or job.rule:
                 self.flush()
             result = grade.clusters(job) if isinstance(job, grade.ClusterJob) else grade.grade(job)
-            self.held.append(result)
+            self.held.append((number, result))
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.flush()
         self.save()

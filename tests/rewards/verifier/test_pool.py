@@ -186,3 +186,87 @@ def test_a_script_needs_no_main_guard_and_leaves_no_process(tmp_path):
     status, pid = done.stdout.split()
     assert status == "correct" and done.returncode == 0
     assert not Path(f"/proc/{pid}").exists()
+
+
+MANGLER = """
+import pathlib, sys
+import __main__
+
+plain, state = __main__.send, pathlib.Path(__file__).with_suffix(".count")
+
+def send(stream, message):
+    if message[0] == "done":
+        state.write_text(state.read_text() + "x" if state.exists() else "x")
+        message = ("done", mangle(list(message[1]), len(state.read_text())))
+    plain(stream, message)
+
+def mangle(pairs, times):
+    {how}
+
+__main__.send = send
+"""
+ALWAYS_WRONG = {
+    "shifted": "return [(number + 1, result) for number, result in pairs]",
+    "no number": "return [result for _, result in pairs]",
+    "one too many": "return pairs + pairs",
+    "an earlier one again": "return [(0, result) for _, result in pairs]",
+    "not a list": "return 7",
+}
+
+
+def mangled(tmp_path: Path, how: str) -> Verifier:
+    file = tmp_path / "mangler.py"
+    file.write_text(MANGLER.format(how=how))
+    return Verifier(workers=1, deadline=5.0, plugins=[str(file)])
+
+
+INTEGERS = [job(str(n), rf"\boxed{{{n if n % 2 else n + 1}}}", AnswerType.INTEGER) for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("how", ["shifted", "no number", "not a list"])
+def test_a_result_of_another_job_is_never_taken(tmp_path, how):
+    with mangled(tmp_path, ALWAYS_WRONG[how]) as pool:
+        found = [f["strict"] for f in pool.verify(INTEGERS[:2])]
+    assert [(f.status, f.reason, f.side) for f in found] == [(Status.UNGRADED, Reason.WORKER_LOST, Side.INSTRUMENT)] * 2
+
+
+def test_results_out_of_order_are_graded_again_by_a_new_worker(tmp_path):
+    # the first answer of the first worker is turned round; the worker that replaces it is in order
+    with mangled(tmp_path, "return pairs[::-1] if times == 1 and len(pairs) > 1 else pairs") as pool:
+        lane, jobs = pool_lane(pool), [pool_task(j) for j in INTEGERS]
+        lane._serve(jobs)
+        lane.kill()
+    assert [t.future.result()["strict"].correct for t in jobs] == [True, False] * 4
+    assert [t.tries for t in jobs].count(2) == 1
+
+
+def test_a_wrong_number_once_costs_one_more_try(tmp_path):
+    with mangled(tmp_path, "return [(n + (times == 1), r) for n, r in pairs]") as pool:
+        assert right(pool.verify(INTEGERS)) == [True, False] * 4
+    assert len((tmp_path / "mangler.count").read_text()) > 1
+
+
+def test_a_result_too_many_ends_the_worker(tmp_path):
+    with mangled(tmp_path, ALWAYS_WRONG["one too many"]) as pool:
+        lane = pool_lane(pool)
+        for n in (0, 1):
+            task = pool_task(INTEGERS[n])
+            lane._serve([task])
+            assert task.future.result()["strict"].correct == (n == 0) and lane.process is None
+
+
+def test_every_job_has_a_number_of_its_own():
+    numbers = [pool_task(INTEGERS[0]).number for _ in range(100)]
+    assert len(set(numbers)) == 100
+
+
+def pool_lane(pool: Verifier):
+    from rewards.verifier.pool import _Lane
+
+    return _Lane(pool)
+
+
+def pool_task(one: Job):
+    from rewards.verifier.pool import _Task
+
+    return _Task(one)
