@@ -225,7 +225,7 @@ class Runner:
                     folder=job.folder,
                     cache=models.cache_dir() / "methods",
                     seed=job.seed,
-                    digest=job.start.digest,
+                    digest=config.digest(job.start.digest, renderer.hash),
                     track=self.progress.track,
                 )
             )

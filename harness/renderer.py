@@ -121,6 +121,10 @@ class Renderer:
             raise DataError(f"{example.task} item {example.id} has no worked solution", "use a split that has them")
         return (*self._encode(self._harmless(example.solution.strip())), self._turn_end)
 
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of plain text, as within a response: no template, and control tokens in it are read as text."""
+        return self._encode(self._harmless(text))
+
     def decode(self, ids: Sequence[int]) -> str:
         """The verifier's view of a response: without control tokens and without the end token."""
         return self.codec.decode(ids)

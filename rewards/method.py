@@ -19,67 +19,10 @@ from harness.errors import ConfigError, near
 from harness.records import Example, Prompt, PromptStyle, Rollout, Sampling, Verdict
 from harness.registry import Registry
 from rewards import losses
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rollout as a view sees it."""
-
-    example: Example
-    prompt: Prompt
-    response: tuple[int, ...]
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a pass scores instead of the rollout itself."""
-
-    prompt: Prompt
-    response: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """One no-grad sweep of the policy over the rollouts. Results are `batch.signals["name.key"]`.
-
-    weights: `old` (before this batch's updates) or `start` (the policy at step 0). view: `row -> View`, another prompt,
-    other pixels or other targets. hidden: decoder layers, a float as fraction p of the depth L (`min(round(p L), L-1)`),
-    an int as index. tail: how many prompt tokens are scored too; they come first in the chunk, and the default read
-    gives them as `tail_logp`. read: a method of the Method, `chunk -> {key: tensor [b, S] or [b]}`; default `logp` and
-    `entropy`.
-    """
-
-    name: str
-    weights: Literal["old", "start"] = "old"
-    view: Callable[[Row], View] | None = None
-    hidden: tuple[float | int, ...] = ()
-    tail: int = 0
-    read: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """What a pass hands to `read`: b rollouts, S their longest response.
-
-    ids, mask, logp, entropy [b, S]; hidden[layer] [b, S+1, D]: index s predicts token s, s+1 is the state at token s.
-    `rows [b]` index the batch; `keys` name the rollouts (for seeded noise); `outcome`, `graded` [b].
-    Everything is detached.
-    """
-
-    rows: Tensor
-    keys: tuple[str, ...]
-    ids: Tensor
-    mask: Tensor
-    logp: Tensor
-    entropy: Tensor
-    hidden: Mapping[int, Tensor]
-    layers: int
-    outcome: Tensor
-    graded: Tensor
-    seed: int
-    step: int
-    tail: int = 0
+from rewards.signals import Chunk as Chunk
+from rewards.signals import Pass as Pass
+from rewards.signals import Row as Row
+from rewards.signals import View as View
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +83,7 @@ class Batch:
 
     @property
     def signals(self) -> Mapping[str, Tensor]:
-        """`pass.key` -> tensor. Raises Pending before the passes have run."""
+        """`pass.key` -> tensor [B, ...] or [B, T, ...], where the reader left it. Raises Pending before the passes have run."""
         if not self.signals_ready:
             raise Pending
         return self.stored
@@ -174,7 +117,7 @@ class Batch:
             **changed,
             group=group,
             spans={k: v[rows] for k, v in self.spans.items()},
-            stored={k: v[rows] for k, v in self.stored.items()},
+            stored={k: v[rows.to(v.device)] for k, v in self.stored.items()},
         )
         return part if keep_totals else replace(part, totals=totals(part.mask, part.graded, part.group))
 
@@ -232,7 +175,7 @@ class Context(Protocol):
     policy_steps: int
     """Optimiser steps that the policy takes per rollout batch."""
     policy_digest: str
-    """Content identity of the start policy, for caches."""
+    """Content identity of the start policy and of how prompts are rendered for it, for caches."""
     cache: Path
 
     def expert(self) -> list[Example]:
@@ -241,6 +184,18 @@ class Context(Protocol):
 
     def scan(self, examples: Sequence[Example], pass_: Pass) -> Iterator[Chunk]:
         """Worked solutions through the frozen policy; only solution tokens are in `mask`."""
+        ...
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of plain text; control tokens in it are read as text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The verifier's view of token ids."""
+        ...
+
+    def render(self, example: Example) -> Prompt:
+        """The prompt of an example, as in training."""
         ...
 
     def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:

@@ -21,11 +21,15 @@ from harness.records import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One prompt with its responses (token ids, end token included); `rows` index the batch they come from."""
+    """One prompt with its responses (token ids, end token included); `rows` index the batch they come from.
+
+    `tail`: so many of the prompt's last tokens are scored too, before every response.
+    """
 
     prompt: Prompt
     responses: tuple[tuple[int, ...], ...]
     rows: tuple[int, ...]
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,12 @@ class MicroBatch:
 
     input_ids [N]; position_ids [N], or [3, N] for a model with three-axis positions; score_at [M]: the place whose state
     predicts target m (the last prompt token serves the first token of every response); targets [M]; rollout [M]: 0..b-1;
-    offset [M]: index of the token in its response; state_at [M + b]: per rollout the last prompt place, then each of its
-    tokens; rows: the rollouts' indices in the batch; lengths: their tokens. Images once per prompt: patches [n, d] and
-    grid [images, 3] of all prompts, image_at [I] the places of their tokens; None without images. `prompts` and
-    `responses_of` (rollouts per prompt) say where a rollout comes from.
+    offset [M]: index of the token in its response, behind `tail` places for prompt tokens; state_at [M + b]: per rollout
+    the last prompt place, then each of its tokens; rows: the rollouts' indices in the batch; lengths: their tokens. Images
+    once per prompt: patches [n, d] and grid [images, 3] of all prompts, image_at [I] the places of their tokens; None
+    without images. `prompts` and `responses_of` (rollouts per prompt) say where a rollout comes from. tails: scored prompt
+    tokens per rollout, which are among the targets, and `counted` [M] False where such a token is an image's; empty and
+    None where only responses are scored.
     """
 
     input_ids: Tensor
@@ -80,6 +86,13 @@ class MicroBatch:
     patches: Tensor | None = None
     grid: Tensor | None = None
     image_at: Tensor | None = None
+    tails: tuple[int, ...] = ()
+    counted: Tensor | None = None
+
+    @property
+    def tail(self) -> int:
+        """Most prompt tokens that are scored for a rollout."""
+        return max(self.tails, default=0)
 
     @property
     def tokens(self) -> int:
@@ -138,15 +151,16 @@ def _split(item: Item, budget: int) -> list[Item]:
         parts[-1].append(index)
         room -= len(response)
     return [
-        Item(item.prompt, tuple(item.responses[i] for i in part), tuple(item.rows[i] for i in part)) for part in parts
+        Item(item.prompt, tuple(item.responses[i] for i in part), tuple(item.rows[i] for i in part), item.tail)
+        for part in parts
     ]
 
 
 def _pack(items: Sequence[Item], positions: Callable[[Prompt], Tensor]) -> MicroBatch:
     ids: list[int] = []
     places: list[Tensor] = []
-    score, targets, rollout, offset, state, image_at = ([] for _ in range(6))  # type: ignore[var-annotated]
-    number = 0
+    score, targets, rollout, offset, state, image_at, counted = ([] for _ in range(7))  # type: ignore[var-annotated]
+    number, longest = 0, max(item.tail for item in items)
     for item in items:
         start = len(ids)
         ids += item.prompt.ids
@@ -154,17 +168,20 @@ def _pack(items: Sequence[Item], positions: Callable[[Prompt], Tensor]) -> Micro
         known = positions(item.prompt)
         places.append(known)
         behind = int(known.max()) + 1
-        image_at += [start + k for k, kind in enumerate(item.prompt.mm_token_type_ids or ()) if kind == 1]
+        kinds = item.prompt.mm_token_type_ids or (0,) * len(item.prompt.ids)
+        image_at += [start + k for k, kind in enumerate(kinds) if kind == 1]
+        before, kept = range(last - item.tail, last), len(kinds) - item.tail
         for response in item.responses:
             size, first = len(response), len(ids)
             ids += response
             tail = torch.arange(behind, behind + size)
             places.append(tail.expand(*known.shape[:-1], size))
-            score += ([last] if size else []) + list(range(first, first + size - 1))
-            state += [last, *range(first, first + size)]
-            targets += response
-            rollout += [number] * size
-            offset += range(size)
+            score += [*before, *([last] if size else []), *range(first, first + size - 1)]
+            state += [*before, last, *range(first, first + size)]
+            targets += [*item.prompt.ids[kept:], *response]
+            rollout += [number] * (item.tail + size)
+            offset += range(longest - item.tail, longest + size)
+            counted += [*(kind == 0 for kind in kinds[kept:]), *([True] * size)]
             number += 1
     pictures = [item.prompt.patches for item in items if item.prompt.patches is not None]
     return MicroBatch(
@@ -183,12 +200,15 @@ def _pack(items: Sequence[Item], positions: Callable[[Prompt], Tensor]) -> Micro
         patches=torch.cat([torch.as_tensor(p.patches) for p in pictures]) if pictures else None,
         grid=torch.cat([torch.as_tensor(p.grid, dtype=torch.long) for p in pictures]) if pictures else None,
         image_at=torch.tensor(image_at, dtype=torch.long) if pictures else None,
+        tails=tuple(i.tail for i in items for _ in i.responses) if longest else (),
+        counted=torch.tensor(counted, dtype=torch.bool) if longest else None,
     )
 
 
 def scatter(values: Tensor, mb: MicroBatch) -> Tensor:
-    """Token values [M] as [b, S] (S the longest response of the micro-batch, at least 1); zero behind a response's end."""
-    empty = values.new_zeros(len(mb.rows), max(1, *mb.lengths))
+    """Token values [M, ...] as [b, S, ...] (S the longest response of the micro-batch, at least 1, and its tail); zero
+    behind a response's end and before a short prompt's start."""
+    empty = values.new_zeros(len(mb.rows), mb.tail + max(1, *mb.lengths), *values.shape[1:])
     return empty.index_put((mb.rollout, mb.offset), values)
 
 
@@ -199,9 +219,12 @@ def gather(values: Tensor, mb: MicroBatch) -> Tensor:
 
 def scatter_states(states: Tensor, mb: MicroBatch) -> Tensor:
     """States [M + b, D] as [b, S + 1, D]: index s predicts token s, s + 1 is the state at it; zero behind the end."""
-    sizes = torch.tensor([n + 1 for n in mb.lengths], device=states.device)
+    tails = mb.tails or (0,) * len(mb.lengths)
+    counts = [n + t + 1 for n, t in zip(mb.lengths, tails, strict=True)]
+    sizes = torch.tensor(counts, device=states.device)
     rollout = torch.arange(len(mb.rows), device=states.device).repeat_interleave(sizes)
-    first = torch.tensor([0, *accumulate(n + 1 for n in mb.lengths)][:-1], device=states.device)
+    starts = [start - (mb.tail - t) for start, t in zip([0, *accumulate(counts)][:-1], tails, strict=True)]
+    first = torch.tensor(starts, device=states.device)
     place = torch.arange(len(states), device=states.device) - first[rollout]
-    empty = states.new_zeros(len(mb.rows), max(1, *mb.lengths) + 1, states.shape[-1])
+    empty = states.new_zeros(len(mb.rows), mb.tail + max(1, *mb.lengths) + 1, states.shape[-1])
     return empty.index_put((rollout, place), states)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import DataError, TrainingError
-from harness.records import Example
+from harness.records import Example, Prompt
 from rewards.method import Chunk, Pass
 from trainers.batching import Item, scatter, scatter_states
 from trainers.passes import layer_indices
@@ -57,7 +57,7 @@ class TrainerContext:
         layers = layer_indices(pass_.hidden, self.layers)
         for mb in self.policy.plan(items, self.budget):
             with torch.no_grad():
-                out = self.policy(mb, layers)
+                out = self.policy(mb, layers, head=pass_.head)
                 ones = torch.ones(len(mb.rows), device=self.device)
                 chunk = Chunk(
                     rows=torch.as_tensor(mb.rows, device=self.device),
@@ -72,8 +72,19 @@ class TrainerContext:
                     graded=ones.bool(),
                     seed=self.seed,
                     step=-1,
+                    head=None if out.head is None else scatter(out.head, mb),
+                    project=self.policy.logits,
                 )
             yield chunk  # outside: a generator that waits inside no_grad leaves its reader without gradient too
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return self.renderer.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.renderer.decode(ids)
+
+    def render(self, example: Example) -> Prompt:
+        return self.renderer.render(example)
 
     def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
         if not torch.isfinite(loss):

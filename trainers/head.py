@@ -34,11 +34,25 @@ def token_scores(
     The product runs in the autocast dtype where autocast is on, else in the weight's; everything behind it in float32
     (float64 for float64 weights).
     """
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    kind, dtype = hidden.device.type, product_dtype(weight)
     with torch.autocast(kind, enabled=False):
         logp, entropy = _TokenScores.apply(hidden, weight, targets, forbidden, float(temperature), dtype, budget_bytes)
     return logp, entropy
+
+
+def raw_logits(hidden: Tensor, weight: Tensor, *, temperature: float = 1.0, forbidden: Tensor | None = None) -> Tensor:
+    """Logits [n, V] in float32 at least, by the product and the mask of `token_scores`; the product in hidden's dtype.
+
+    Their log-softmax is token_scores' logp when hidden is in `product_dtype(weight)`.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _logits(hidden, weight.to(hidden.dtype), forbidden, float(temperature))
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """What the head's product runs in: the autocast dtype where autocast is on, else the weight's."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

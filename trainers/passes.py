@@ -6,7 +6,8 @@ The same reading function serves a sweep and the training forward (where one for
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,10 +18,13 @@ from rewards.method import Batch, Chunk, Method, Pass, Row, View
 from trainers.batching import Item, MicroBatch, scatter, scatter_states
 from trainers.policy import Output, Policy
 
+TAIL = ("tail_logp", "tail_mask")
+"""Readings of scored prompt tokens."""
+
 
 def layer_indices(hidden: Sequence[float | int], layers: int) -> tuple[int, ...]:
     """Decoder layers named by fraction of the depth or by index, ascending and distinct."""
-    chosen = {min(round(h * layers), layers - 1) if isinstance(h, float) else h for h in hidden}
+    chosen = {min(round(h * layers), layers - 1) if isinstance(h, float) else h + layers * (h < 0) for h in hidden}
     wrong = [h for h in chosen if not 0 <= h < layers]
     if wrong:
         raise TrainingError(
@@ -29,82 +33,137 @@ def layer_indices(hidden: Sequence[float | int], layers: int) -> tuple[int, ...]
     return tuple(sorted(chosen))
 
 
-def items(batch: Batch, rows: Iterable[int]) -> list[Item]:
+def items(batch: Batch, rows: Iterable[int], tail: int | Literal["prompt"] = 0) -> list[Item]:
     """The given rows as prompts with their responses; rows of one group share their prompt."""
     grouped: dict[int, list[int]] = {}
     group = batch.group.tolist()
     for row in rows:
         grouped.setdefault(group[row], []).append(row)
     return [
-        Item(batch.prompts[members[0]], tuple(batch.rollouts[r].token_ids for r in members), tuple(members))
+        Item(
+            batch.prompts[members[0]],
+            tuple(batch.rollouts[r].token_ids for r in members),
+            tuple(members),
+            scored(batch.prompts[members[0]], tail),
+        )
         for members in grouped.values()
     ]
 
 
-def view_items(batch: Batch, rows: Iterable[int], pass_: Pass) -> list[Item]:
-    """Rows as the pass sees them: through its view, its tail moved from the prompt to what is scored."""
-    seen = []
-    keys = batch.keys()
-    for row in rows:
-        shown = View(batch.prompts[row], batch.rollouts[row].token_ids)
-        if pass_.view is not None:
-            shown = pass_.view(Row(batch.examples[row], shown.prompt, shown.response, keys[row]))
-        if pass_.tail:
-            shown = _with_tail(shown, pass_.tail)
-        seen.append(Item(shown.prompt, (shown.response,), (row,)))
-    return seen
+def view_items(batch: Batch, views: Mapping[int, View], tail: int | Literal["prompt"] = 0) -> list[Item]:
+    """Rows as a pass sees them: one item for those whose views hold the very same prompt."""
+    grouped: dict[int, list[int]] = {}
+    for row, view in views.items():
+        grouped.setdefault(id(view.prompt), []).append(row)
+    return [
+        Item(
+            views[members[0]].prompt,
+            tuple(views[r].response for r in members),
+            tuple(members),
+            scored(views[members[0]].prompt, tail),
+        )
+        for members in grouped.values()
+    ]
 
 
-def _with_tail(shown: View, tail: int) -> View:
-    prompt = shown.prompt
-    if tail >= len(prompt.ids):
+def views(batch: Batch, rows: Iterable[int], pass_: Pass, seed: int) -> dict[int, View]:
+    """What the pass shows of every row, by row."""
+    if pass_.view is None:
+        return {row: View(batch.prompts[row], batch.rollouts[row].token_ids) for row in rows}
+    keys, step = batch.keys(), batch.progress.step
+    return {
+        row: pass_.view(
+            Row(batch.examples[row], batch.prompts[row], batch.rollouts[row].token_ids, keys[row], seed, step)
+        )
+        for row in rows
+    }
+
+
+def scored(prompt: Prompt, tail: int | Literal["prompt"]) -> int:
+    """How many tokens of the prompt are scored; the first has nothing before it that could predict it."""
+    if tail == "prompt":
+        return len(prompt.ids) - 1
+    if tail and tail >= len(prompt.ids):
         raise TrainingError(
             f"pass asks for {tail} prompt tokens, item {prompt.example_id} has {len(prompt.ids)}", "ask for fewer"
         )
     types = prompt.mm_token_type_ids
-    if types is not None and any(types[-tail:]):
+    if tail and types is not None and any(types[-tail:]):
         raise TrainingError(f"the last {tail} prompt tokens of item {prompt.example_id} hold an image", "ask for fewer")
-    cut: Prompt = replace(prompt, ids=prompt.ids[:-tail], mm_token_type_ids=None if types is None else types[:-tail])
-    return View(cut, prompt.ids[-tail:] + shown.response)
+    return tail
 
 
-def read(method: Method, pass_: Pass, out: Output, mb: MicroBatch, batch: Batch, seed: int) -> dict[str, Tensor]:
-    """`pass.key` -> tensor [b, S] or [b] of the micro-batch's rollouts, detached, computed without gradient."""
-    rows = torch.as_tensor(mb.rows, device=batch.ids.device)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reading needs beside the forward's output; `keep`: last tokens that count, by row of the batch."""
+
+    policy: Policy
+    seed: int
+    temperature: float
+    keep: Mapping[int, int] = field(default_factory=dict)
+
+
+def read(method: Method, pass_: Pass, out: Output, mb: MicroBatch, batch: Batch, reading: Reading) -> dict[str, Tensor]:
+    """`pass.key` -> tensor [b, S, ...] or [b, ...] of the micro-batch's rollouts, detached, computed without gradient."""
     with torch.no_grad():
         logp, entropy = scatter(out.logp.detach(), mb), scatter(out.entropy.detach(), mb)
-        length = logp.shape[1]
+        tail, length = mb.tail, logp.shape[1] - mb.tail
+        kept = {"logp": logp[:, tail:], "entropy": entropy[:, tail:]}
         if pass_.read is None:
-            kept = {"logp": logp[:, pass_.tail :], "entropy": entropy[:, pass_.tail :]}
-            if pass_.tail:
-                kept["tail_logp"] = logp[:, : pass_.tail]
+            kept |= tail_values(logp, mb)
         else:
-            tokens = scatter(mb.targets, mb)
-            valid = scatter(torch.ones_like(mb.targets, dtype=torch.bool), mb)
-            keys = batch.keys()
-            chunk = Chunk(
-                rows=rows,
-                keys=tuple(keys[r] for r in mb.rows),
-                ids=tokens,
-                mask=valid & batch.graded[rows][:, None],
-                logp=logp,
-                entropy=entropy,
-                hidden={layer: scatter_states(states.detach(), mb) for layer, states in out.latents.items()},
-                layers=out.layers,
-                outcome=batch.outcome[rows],
-                graded=batch.graded[rows],
-                seed=seed,
-                step=batch.progress.step,
-                tail=pass_.tail,
-            )
-            kept = {"logp": logp, "entropy": entropy, **getattr(method, pass_.read)(chunk)}
+            kept |= getattr(method, pass_.read)(chunk_of(pass_, out, mb, batch, reading, logp, entropy))
     for key, value in kept.items():
-        if value.shape[0] != len(mb.rows) or (value.dim() > 1 and value.shape[1] > length):
+        long = value.dim() > 1 and key not in (*pass_.rows, *TAIL) and value.shape[1] > length
+        if value.shape[0] != len(mb.rows) or long:
             raise TrainingError(
                 f"method '{method.key}': pass '{pass_.name}' read '{key}' as {tuple(value.shape)} for {len(mb.rows)} rows",
-                "return [b] or [b, S]",
+                "return [b, S, ...], or name the key in Pass.rows",
             )
     return {f"{pass_.name}.{key}": value.detach() for key, value in kept.items()}
+
+
+def tail_values(logp: Tensor, mb: MicroBatch) -> dict[str, Tensor]:
+    """Log-probabilities [b, K] of the scored prompt tokens from the earliest on, and which are a row's and text."""
+    if not mb.tails or mb.counted is None:
+        return {}
+    counts = torch.tensor(mb.tails, device=logp.device)[:, None]
+    place = torch.arange(mb.tail, device=logp.device)[None]
+    source = (place + mb.tail - counts).clamp(max=mb.tail - 1)
+    mask = scatter(mb.counted, mb).gather(1, source) & (place < counts)
+    return {"tail_logp": torch.where(mask, logp.gather(1, source), 0.0), "tail_mask": mask}
+
+
+def chunk_of(
+    pass_: Pass, out: Output, mb: MicroBatch, batch: Batch, reading: Reading, logp: Tensor, entropy: Tensor
+) -> Chunk:
+    """The micro-batch as a method's reader sees it."""
+    rows = torch.as_tensor(mb.rows, device=batch.ids.device)
+    keys = batch.keys()
+    valid = scatter(torch.ones_like(mb.targets, dtype=torch.bool) if mb.counted is None else mb.counted, mb)
+    if reading.keep:
+        sizes = torch.tensor(mb.lengths, device=valid.device)
+        first = mb.tail + sizes - torch.tensor([reading.keep[r] for r in mb.rows], device=valid.device)
+        valid = valid & (torch.arange(valid.shape[1], device=valid.device) >= first[:, None])
+    return Chunk(
+        rows=rows,
+        keys=tuple(keys[r] for r in mb.rows),
+        ids=scatter(mb.targets, mb),
+        mask=valid & batch.graded[rows][:, None],
+        logp=logp,
+        entropy=entropy,
+        hidden={layer: scatter_states(states.detach(), mb) for layer, states in out.latents.items()},
+        layers=out.layers,
+        outcome=batch.outcome[rows],
+        graded=batch.graded[rows],
+        seed=reading.seed,
+        step=batch.progress.step,
+        tail=mb.tail,
+        head=None if out.head is None else scatter(out.head, mb),
+        temperature=reading.temperature,
+        project=reading.policy.logits,
+        seen=lambda place: batch.ids[(batch.group == batch.group[rows[place]])[:, None] & batch.mask].unique(),
+    )
 
 
 def run_passes(
@@ -114,27 +173,40 @@ def run_passes(
     rows = batch.graded.nonzero().squeeze(-1).tolist()
     signals: dict[str, Tensor] = {}
     for pass_ in passes:
-        shown = items(batch, rows) if pass_.view is None and not pass_.tail else view_items(batch, rows, pass_)
+        seen = {} if pass_.view is None else views(batch, rows, pass_, seed)
+        shown = view_items(batch, seen, pass_.tail) if seen else items(batch, rows, pass_.tail)
+        cut = any(view.keep is not None for view in seen.values())
+        keep = {r: len(v.response) if v.keep is None else v.keep for r, v in seen.items()} if cut else {}
+        reading = Reading(policy, seed, temperature, keep)
         layers = layer_indices(pass_.hidden, policy.layers)
         with torch.no_grad(), policy.weights(pass_.weights):
             for mb in policy.plan(shown, budget):
-                out = policy(mb, layers, temperature)
-                fill(signals, read(method, pass_, out, mb, batch, seed), mb.rows, batch)
+                out = policy(mb, layers, temperature, pass_.head)
+                fill(signals, read(method, pass_, out, mb, batch, reading), mb.rows, batch, pass_)
     return batch.with_signals(signals)
 
 
-def fill(signals: dict[str, Tensor], values: Mapping[str, Tensor], rows: Sequence[int], batch: Batch) -> None:
-    """Put a micro-batch's readings into the batch's [B, T] or [B] tensors."""
-    index = torch.as_tensor(rows, device=batch.ids.device)
+def fill(
+    signals: dict[str, Tensor],
+    values: Mapping[str, Tensor],
+    rows: Sequence[int],
+    batch: Batch,
+    pass_: Pass | None = None,
+) -> None:
+    """Put a micro-batch's readings into the batch's [B, T, ...] or, for keys in `Pass.rows`, [B, ...] tensors."""
+    index = torch.as_tensor(rows)
+    own = {f"{pass_.name}.{key}" for key in pass_.rows} if pass_ is not None else set()
     for name, value in values.items():
-        shape = (
-            (len(batch.rollouts), max(batch.ids.shape[1], value.shape[1]))
-            if value.dim() > 1
-            else (len(batch.rollouts),)
-        )
+        by_token = value.dim() > 1 and name not in own
+        width = (max(batch.ids.shape[1], value.shape[1]),) if by_token else tuple(value.shape[1:2])
+        shape = (len(batch.rollouts), *width, *value.shape[2:])
         if name not in signals:
             signals[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
-        if value.dim() > 1:
-            signals[name][index, : value.shape[1]] = value
+        if by_token and value.shape[1] > signals[name].shape[1]:  # prompts' tokens: the next micro-batch may have more
+            wider = torch.zeros(shape, dtype=value.dtype, device=value.device)
+            wider[:, : signals[name].shape[1]] = signals[name]
+            signals[name] = wider
+        if by_token:
+            signals[name][index.to(value.device), : value.shape[1]] = value
         else:
-            signals[name][index] = value
+            signals[name][index.to(value.device)] = value

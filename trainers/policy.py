@@ -21,7 +21,7 @@ from harness.errors import ModelError, TrainingError
 from harness.records import Prompt
 from trainers import attention, weights
 from trainers.batching import Item, MicroBatch, plan
-from trainers.head import token_scores
+from trainers.head import product_dtype, raw_logits, token_scores
 from trainers.reference import padded_logp
 
 CHECK_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
@@ -33,12 +33,14 @@ POSITIONS_KEPT = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """logp, entropy [M] (nats, with gradient where enabled); latents {layer: [M + b, D]}, detached; `layers`: the depth."""
+    """logp, entropy [M] (nats, with gradient where enabled); latents {layer: [M + b, D]}, detached; `layers`: the depth;
+    head [M, D]: what the output head reads, detached, where asked for."""
 
     logp: Tensor
     entropy: Tensor
     latents: dict[int, Tensor]
     layers: int
+    head: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,8 +117,10 @@ class Policy(nn.Module):
 
     # --- the forward pass -------------------------------------------------------------------------------------------
 
-    def forward(self, mb: MicroBatch, layers: Sequence[int] = (), temperature: float = 1.0) -> Output:
-        """Log-probability and entropy of every response token at `temperature`; outputs of the given decoder layers.
+    def forward(
+        self, mb: MicroBatch, layers: Sequence[int] = (), temperature: float = 1.0, head: bool = False
+    ) -> Output:
+        """Log-probability and entropy of every target at `temperature`; outputs of the given decoder layers, head inputs.
 
         Raises TrainingError when the text trunk does not run `grouped` attention: every other implementation would
         read the packed row wrongly, without an error.
@@ -135,15 +139,22 @@ class Policy(nn.Module):
                 use_cache=False,
                 segments=attention.Layout(mb.segments, mb.input_ids.device),
             ).last_hidden_state
+        read = states[0].index_select(0, mb.score_at)
         logp, entropy = token_scores(
-            states[0].index_select(0, mb.score_at),
+            read,
             self.parts.head.weight,
             mb.targets,
             temperature=temperature,
             forbidden=self.forbidden,
             budget_bytes=self.logits_budget_bytes,
         )
-        return Output(logp, entropy, latents, self.layers)
+        inputs = read.detach().to(product_dtype(self.parts.head.weight)) if head else None
+        return Output(logp, entropy, latents, self.layers, inputs)
+
+    def logits(self, states: Tensor, temperature: float = 1.0) -> Tensor:
+        """Logits [n, V] of head inputs [n, D], as `forward` uses them, without gradient."""
+        with torch.no_grad():
+            return raw_logits(states, self.parts.head.weight, temperature=temperature, forbidden=self.forbidden)
 
     def _embed(self, mb: MicroBatch) -> Tensor:
         """[1, N, D]: token embeddings, with the tower's features at the places of image tokens."""

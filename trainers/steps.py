@@ -20,7 +20,7 @@ from harness.errors import TrainingError
 from rewards import losses
 from rewards.method import Batch, Method, Now, Pass, Pending
 from trainers.batching import MicroBatch, gather, scatter
-from trainers.passes import fill, items, layer_indices, read
+from trainers.passes import Reading, fill, items, layer_indices, read
 from trainers.policy import Output, Policy
 
 START = Pass(name="start", weights="start")
@@ -115,11 +115,11 @@ class Gradient:
         for mb in plan:
             index = torch.as_tensor(mb.rows, device=batch.ids.device)
             with self.autocast():
-                out = self.policy(mb, layers, self.temperature)
-            values = read(self.method, pass_, out, mb, batch, self.seed)
-            fill(signals, values, mb.rows, batch)
+                out = self.policy(mb, layers, self.temperature, pass_.head)
+            values = read(self.method, pass_, out, mb, batch, Reading(self.policy, self.seed, self.temperature))
+            fill(signals, values, mb.rows, batch, pass_)
             part = batch.select(index, keep_totals=True)
-            part = part.with_signals({k: v[index] for k, v in signals.items()})
+            part = part.with_signals({k: v[index.to(v.device)] for k, v in signals.items()})
             if early is None:
                 with torch.no_grad():
                     advantage[index] = advantage_of(self.method, part)

@@ -42,6 +42,7 @@ def make_batch(
     components: Sequence[dict[str, float]] | None = None,
     pictures: bool = False,
     signals: dict[str, Tensor] | None = None,
+    row_signals: dict[str, Tensor] | None = None,
     spans: dict[str, Tensor] | None = None,
     padding: int = 0,
     progress: Progress | None = None,
@@ -53,7 +54,7 @@ def make_batch(
     outcome [B]; lengths [B] (T is the longest plus `padding`); group [B] defaults to one group; reward [B] defaults to
     the outcome; graded, truncated, cluster [B] default to all True, all False, all 0; extracted answers to "1" and "0";
     components to the outcome alone. `pictures` gives every prompt four black-and-white patches. `signals`: `pass.key` -> tensor.
-    Rollout i of group g is `p{g}#{i}`.
+    signals are padded to T; row_signals [B, ...] are taken as they are. Rollout i of group g is `p{g}#{i}`.
     """
     count, longest = len(outcome), max(lengths) + padding
     groups = torch.tensor(group if group is not None else [0] * count)
@@ -92,7 +93,7 @@ def make_batch(
         mini_batches=mini_batches,
         max_new_tokens=max_new_tokens or longest,
         signals_ready=signals is not None,
-        stored={k: _padded(v, longest) for k, v in (signals or {}).items()},
+        stored={k: _padded(v, longest) for k, v in (signals or {}).items()} | (row_signals or {}),
     )
 
 
@@ -116,12 +117,12 @@ def make_prompt(name: str, picture: bool = False) -> Prompt:
 
 
 def _padded(value: Tensor, longest: int) -> Tensor:
-    """[B, T'] signals are cut or filled with 0 up to T; [B] signals stay."""
+    """[B, T', ...] signals are cut or filled with 0 up to T; [B] signals stay."""
     if value.dim() < 2:
         return value
     if value.shape[1] >= longest:
         return value[:, :longest]
-    return torch.nn.functional.pad(value, (0, longest - value.shape[1]))
+    return torch.nn.functional.pad(value, (0, 0) * (value.dim() - 2) + (0, longest - value.shape[1]))
 
 
 def make_chunk(
@@ -203,6 +204,15 @@ class FakeContext:
             hidden = {k: torch.cat([c.hidden[k] for c in chunks]) for k in chunks[0].hidden}
             base = make_chunk([6] * len(part), depth=self.layers, size=self.hidden_size, keys=[e.id for e in part])
             yield Chunk(**{**{n: getattr(base, n) for n in base.__slots__}, "hidden": hidden})
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def render(self, example: Example) -> Prompt:
+        return make_prompt(example.id)
 
     def step(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
         optimiser.zero_grad()
