@@ -22,14 +22,24 @@ def signals(rows: int = 8, length: int = 6, seed: int = 0) -> dict[str, Tensor]:
     """Readings of any pass that a method may ask for."""
     draw = torch.Generator().manual_seed(seed)
     names = ("old.logp", "start.logp", "bare.logp", "masked.logp", "noised.logp", "old.entropy", "old.score")
-    found = {n: torch.rand(rows, length, generator=draw) for n in names}
+    found = {n: torch.rand(rows, length, generator=draw) for n in (*names, "old.proxy_logp", "old.certainty")}
+    found |= {n: torch.randn(rows, length, 4, generator=draw) for n in ("old.state", "old.latent")}
     return {n: -v if n.endswith("logp") else v for n, v in found.items()}
+
+
+def row_signals(rows: int = 8, seed: int = 1) -> dict[str, Tensor]:
+    """Readings per rollout."""
+    draw = torch.Generator().manual_seed(seed)
+    found = {n: torch.rand(rows, generator=draw) for n in ("spliced.probability", "direct.probability")}
+    found |= {"old.phi": torch.randn(rows, 11, generator=draw), "old.tail_logp": -torch.rand(rows, 9, generator=draw)}
+    return {**found, "old.tail_mask": torch.arange(9)[None] < torch.arange(2, 2 + rows)[:, None]}
 
 
 def make(**changed: Any) -> Batch:
     base: dict[str, Any] = {
         "outcome": OUTCOME, "lengths": LENGTHS, "group": [0, 0, 0, 0, 1, 1, 1, 1], "signals": signals(),
-        "max_new_tokens": 6, "truncated": [False] * 4 + [True] + [False] * 3, "cluster": [0, 1, 1, 0, 2, 1, 0, 1],
+        "row_signals": row_signals(), "max_new_tokens": 6, "truncated": [False] * 4 + [True] + [False] * 3,
+        "cluster": [0, 1, 1, 0, 2, 1, 0, 1],
         "progress": Progress(step=3, total=10), "pictures": True, "texts": TEXTS,
         "extracted": ["1", "2", None, "1", "3", "2", "1", "2"],
         "spans": {"think": torch.tensor([[0, 2], [-1, -1], [0, 3], [0, 1], [1, 4], [-1, -1], [0, 3], [0, 2]]),
@@ -90,7 +100,8 @@ def test_padding_changes_nothing(key: str, tmp_path: Any) -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_values_outside_the_mask_are_never_read(key: str, tmp_path: Any) -> None:
     made, batch = built(key, tmp_path), make()
-    dirty = {k: torch.where(batch.mask, v, 1e3) for k, v in batch.stored.items()}
+    valid = {2: batch.mask, 3: batch.mask[..., None]}
+    dirty = {k: torch.where(valid[v.dim()], v, 1e3) for k, v in batch.stored.items() if k not in row_signals()}
     for a, b in zip(run(made, batch), run(made, batch.with_signals(dirty)), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -150,7 +161,7 @@ ODD: dict[str, dict[str, Any]] = {
     "nothing graded": {"graded": [False] * 8},
     "groups of one": {"group": list(range(8))},
     "ragged groups": {"group": [0, 1, 1, 1, 1, 1, 2, 2]},
-    "equal entropies": {"signals": {k: torch.full((8, 6), -0.5 if "logp" in k else 0.5) for k in signals()}},
+    "equal entropies": {"signals": {k: torch.full_like(v, -0.5 if "logp" in k else 0.5) for k, v in signals().items()}},
 }
 
 
