@@ -72,6 +72,8 @@ def test_every_way_of_a_step_gives_the_same_gradient(bench: tuple[Trainer, Batch
     if not any((advantage_of(work.method, b) != 0).any() for b in [_signalled(made, work, batch)]):
         pytest.skip("this method has no signal on the recorded batch")
     exact = general(made, work, batch, "first")
+    if not bool((exact != 0).any()):
+        pytest.skip("no token that this method keeps has an advantage on the recorded batch")
     assert close(exact, general(made, work, batch, "later"))
     if work.method.scope != "batch":
         assert close(exact, general(made, work, batch, "grouped"))
