@@ -15,7 +15,7 @@ from harness import cli_flags as flags
 from harness.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
-VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch")
+VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch", "export-lm-eval")
 
 app = typer.Typer(
     name="rlfr-eval",
@@ -122,6 +122,9 @@ def score_(
     limit: flags.ScoreLimit = None,
     ids: flags.ScoreIds = None,
     plugin: flags.Plugins = None,
+    judge: flags.Judge = None,
+    judge_model: flags.JudgeModel = None,
+    judge_key_variable: flags.JudgeKeyVariable = None,
 ) -> None:
     """Grade responses that exist already: no model, no GPU.
 
@@ -131,8 +134,11 @@ def score_(
 
     The id is a string or number under "id" or the benchmark's own id column (MathVista: pid). Several lines of one id
     are several samples. Rows of a benchmark without an id column are numbered from 0. Other keys are ignored.
+
+    --judge asks an OpenAI-compatible endpoint (http://host:8000/v1) about what the rules leave ungraded. It is checked
+    first, its verdicts stand beside, and its accuracy is a metric of its own name; the headline is the rules' alone.
     """
-    from harness import cli_run, pipeline_options, score
+    from harness import cli_run, judging, pipeline_options, score
 
     cli_run.score_and_print(
         score.ScoreOptions(
@@ -146,6 +152,7 @@ def score_(
             limit=limit,
             ids=pipeline_options.read_ids(ids) if ids is not None else None,
             plugins=tuple(plugin or ()),
+            judge=judging.options(judge, judge_model, judge_key_variable),
         )
     )
 
@@ -235,6 +242,30 @@ def fetch_(
     from harness import cli_tasks
 
     cli_tasks.fetch(task, to)
+
+
+@app.command("export-lm-eval", short_help="Write our language tasks as tasks of lm-eval.")
+def export_lm_eval_(
+    folder: flags.ExportFolder,
+    task: flags.ExportTask = None,
+    data_dir: flags.DataDir = None,
+    n: flags.ExportSamples = 1,
+    max_new_tokens: flags.ExportTokens = 3000,
+) -> None:
+    """Write our language tasks as tasks of lm-eval, graded by our verifier: a yaml file each and one python file.
+
+    \b
+    rlfr-eval export-lm-eval tasks-for-lm-eval --task math500,aime24 --data-dir DIR
+    lm_eval --model hf --model_args pretrained=PATH --include_path tasks-for-lm-eval --tasks rlfr_math500_test \\
+      --apply_chat_template --system_instruction "Put your final answer within \\boxed{}."
+
+    Without --data-dir the data come from the hub when lm-eval runs. The other way round, a task of lm-eval runs here
+    as --task lm_eval/NAME.
+    """
+    from harness import cli_tasks, pipeline_options
+
+    names = pipeline_options.names(task, "--task") if task else ()
+    cli_tasks.export_lm_eval(folder, names, pipeline_options.data_dirs(data_dir or []), n, max_new_tokens)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

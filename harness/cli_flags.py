@@ -58,6 +58,14 @@ ExtractedField = Annotated[
     str | None,
     typer.Option(help="Column with an extracted answer, used instead of our extraction.", metavar="NAME"),
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="Model that judges what the rules leave open, as a metric of its own.", metavar="URL"),
+]
+JudgeModel = Annotated[str | None, typer.Option(help="Model name at --judge.", metavar="NAME")]
+JudgeKeyVariable = Annotated[
+    str | None, typer.Option(help="Environment variable that holds the key of --judge.", metavar="VAR")
+]
 ScoreLimit = Annotated[int | None, typer.Option(min=1, help="Score the first items only.", metavar="N")]
 ScoreIds = Annotated[Path | None, typer.Option(help="Score the items named in this file.", metavar="FILE")]
 Run = Annotated[Path, typer.Argument(help="A run folder, an evaluation folder or the --out of score.", metavar="RUN")]
@@ -74,3 +82,11 @@ FetchTask = Annotated[str, typer.Option("--task", help="The task, e.g. mathvista
 FetchTo = Annotated[
     Path, typer.Option("--to", help="Folder that --data-dir will read; made when missing.", metavar="DIR")
 ]
+ExportFolder = Annotated[Path, typer.Argument(help="Folder for the yaml files; made when missing.", metavar="DIR")]
+ExportTask = Annotated[
+    str | None, typer.Option("--task", help="Tasks to export; all language benchmarks when not given.", metavar="T[,T]")
+]
+ExportSamples = Annotated[
+    int, typer.Option("--n", min=1, help="Samples per item; above 1 at temperature 0.6.", metavar="K")
+]
+ExportTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest response, in tokens.", metavar="N")]

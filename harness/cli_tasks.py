@@ -1,4 +1,4 @@
-"""The verbs about tasks: `validate` (a task proves itself) and `fetch` (a split becomes a folder).
+"""The verbs about tasks: `validate` (a task proves itself), `fetch` (a split becomes a folder), `export-lm-eval`.
 
 Options in, reports or file names out. Heavy work is imported only when it begins.
 """
@@ -99,10 +99,36 @@ def fetch(task: str, to: Path, console: Console | None = None) -> None:
     console.print(f"read it with: --task {task} --data-dir {to}", highlight=False, markup=False, soft_wrap=True)
 
 
+def export_lm_eval(
+    folder: Path,
+    names: Sequence[str],
+    data_dirs: Mapping[str, Path],
+    n: int,
+    max_new_tokens: int,
+    console: Console | None = None,
+) -> None:
+    """Write the tasks as tasks of lm-eval and print the files. Raises RlfrEvalError."""
+    from tasks.lm_eval_export import export, exportable
+
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", "give a folder")
+    chosen = names or exportable()
+    files = export(folder, chosen, {name: _folder(name, data_dirs) for name in chosen}, n, max_new_tokens)
+    console = console or stdout()
+    for file in files:
+        console.print(str(file), highlight=False, markup=False, soft_wrap=True)
+    line = f"use them with: lm_eval --include_path {folder} --tasks {files[-1].stem} --apply_chat_template ..."
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _resolve(name: str, data_dirs: Mapping[str, Path]) -> Task:
-    """The task with the folder given for it: by its full name, a leading part of it, or for every task."""
     from tasks.base import resolve
 
+    return resolve(name, _folder(name, data_dirs))
+
+
+def _folder(name: str, data_dirs: Mapping[str, Path]) -> Path | None:
+    """The folder given for a task: by its full name, a leading part of it, or for every task."""
     parts = name.split("-")
     keys = ["-".join(parts[:k]) for k in range(len(parts), 0, -1)]
-    return resolve(name, next((data_dirs[k] for k in (*keys, "") if k in data_dirs), None))
+    return next((data_dirs[k] for k in (*keys, "") if k in data_dirs), None)

@@ -158,7 +158,7 @@ task: Registry[type[Task]] = Registry("task", "tasks", "rlfr_eval.tasks")
 
 
 def resolve(name: str, data_dir: Path | None = None) -> Task:
-    """`mathvision` or `mathvision-testmini` as a Task; `file:PATH.jsonl` is a task without code.
+    """`mathvision` or `mathvision-testmini` as a Task; `file:PATH.jsonl` is a task without code, `lm_eval/NAME` one of lm-eval.
 
     Raises UnknownNameError with near matches.
     """
@@ -166,6 +166,10 @@ def resolve(name: str, data_dir: Path | None = None) -> Task:
         from tasks.jsonl import FileTask
 
         return FileTask(name)
+    if name.startswith("lm_eval/"):
+        from tasks.lm_eval_task import LmEvalTask
+
+        return LmEvalTask(name, data_dir)
     keys = task.keys()
     if name in keys:
         return task.get(name)(None, data_dir)

@@ -22,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {
     "run": """--task --method --model --policy --label --recipe --seed --budget --n --temperature --max-new-tokens --protocol
     --limit --ids --data-dir --engine --plugin --config --set --paper --out""",
-    "score": """--task --responses --out --data-dir --protocol --response-field --extracted-field --limit --ids --plugin""",
+    "score": """--task --responses --out --data-dir --protocol --response-field --extracted-field --limit --ids --plugin
+    --judge --judge-model --judge-key-variable""",
     "show": "run --wrong --limit",
     "list": "what --plugin",
     "leaderboard": "--out --format --baseline",
     "validate": "--task --data-dir --plugin",
     "fetch": "--task --to",
+    "export-lm-eval": "folder --task --data-dir --n --max-new-tokens",
 }
 
 
