@@ -125,7 +125,9 @@ class Optimiser(Section):
 
 
 class ColdStart(Section):
-    """Supervised training of a built-in policy on its task's expert split; cached by content."""
+    """Supervised training of a built-in policy on its task's expert split; cached by content. `unmarked`: the share of
+    solutions shown without the mark around the final answer, so that the start policy, like a base model, often leaves
+    it out and RL has something to find."""
 
     task: str
     split: str = "expert"
@@ -134,6 +136,7 @@ class ColdStart(Section):
     lr: float = Field(3e-3, gt=0)
     matrix_lr: float = Field(2e-2, gt=0)
     """Learning rate of weight matrices (Muon)."""
+    unmarked: float = Field(0.0, ge=0, lt=1)
 
 
 class Evaluation(Section):

@@ -34,7 +34,7 @@ class Journal:
         """Forget what was written after `step`, torn lines included."""
         for path in (self.metrics, self.samples):
             if path.is_file():
-                kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+                kept = [line for line in path.read_text("utf-8").split("\n") if _step_of(line) <= step]
                 partial = path.with_suffix(".partial")
                 partial.write_text("".join(line + "\n" for line in kept), "utf-8")
                 partial.replace(path)
@@ -45,7 +45,8 @@ class Journal:
     def step(self, metrics: Mapping[str, Any], batch: Batch, advantage: torch.Tensor, dropped: Sequence[str]) -> None:
         """Append one step. Rollouts first, metrics last: a line of metrics.jsonl means that the step is complete."""
         number = int(metrics["step"])
-        with self.samples.open("a", encoding="utf-8") as out:
+        # a byte-level tokenizer can decode to half a character, which UTF-8 has no form for
+        with self.samples.open("a", encoding="utf-8", errors="replace") as out:
             for row in range(len(batch.rollouts)):
                 out.write(json.dumps({"step": number, **asdict(_sample(batch, row))}, ensure_ascii=False) + "\n")
         if self.rollouts:
@@ -56,7 +57,9 @@ class Journal:
             self.tracker.log({k: v for k, v in metrics.items() if isinstance(v, int | float)}, step=number)
         if self.note is not None:
             held_out = metrics["validation_accuracy"]
-            self.note(f"accuracy {metrics['accuracy']:.2f}" + ("" if held_out is None else f", held-out {held_out:.2f}"))
+            self.note(
+                f"accuracy {metrics['accuracy']:.2f}" + ("" if held_out is None else f", held-out {held_out:.2f}")
+            )
 
     def _arrays(self, number: int, batch: Batch, advantage: torch.Tensor) -> None:
         import numpy as np

@@ -254,7 +254,7 @@ class Runner:
             dtype=recipe.model.dtype,
             device=self.job.device,
             batch=recipe.engine.batch,
-            say=self.progress.say,
+            say=self.progress.say_once,
             settings=settings(recipe, training),
         )
 

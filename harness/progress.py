@@ -15,6 +15,7 @@ class Progress:
         self.quiet = quiet
         self.bar: Any = None
         self._note = ""
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """One line about what happens now."""
@@ -22,6 +23,12 @@ class Progress:
             from tqdm import tqdm
 
             tqdm.write(text, file=sys.stderr)
+
+    def say_once(self, text: str) -> None:
+        """The same line only the first time."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def note(self, text: str) -> None:
         """Short text behind the running bar, such as the latest accuracy."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from harness.errors import DataError, TrainingError
 from harness.records import Example
 from trainers.batching import Item
 from trainers.policy import Policy
-from trainers.rollouts import prompts_at
+from trainers.rollouts import prompts_at, stable_seed
 
 
 def train(
@@ -38,13 +39,14 @@ def train(
     parameters = [p for _, p in policy.trainable()]
     optimisers = split_optimisers(policy, settings)
     rates = [group["lr"] for o in optimisers for group in o.param_groups]
-    rendered: dict[str, Item] = {}
+    rendered: dict[tuple[str, bool], Item] = {}
 
-    def item(example: Example, row: int) -> Item:
-        if example.id not in rendered:
-            rendered[example.id] = Item(renderer.render(example), (renderer.render_solution(example),), (row,))
-        known = rendered[example.id]
-        return Item(known.prompt, known.responses, (row,))
+    def item(example: Example, row: int, step: int) -> Item:
+        plain = stable_seed("unmarked", example.id, step) % 10_000 < settings.unmarked * 10_000
+        if (example.id, plain) not in rendered:
+            shown = unmarked(example) if plain else example
+            rendered[example.id, plain] = Item(renderer.render(shown), (renderer.render_solution(shown),), (row,))
+        return replace(rendered[example.id, plain], rows=(row,))
 
     policy.train()
     history = []
@@ -53,7 +55,7 @@ def train(
         for group, rate in zip((g for o in optimisers for g in o.param_groups), rates, strict=True):
             group["lr"] = rate * scale
         chosen = prompts_at(examples, seed, step, settings.batch)
-        items = [item(example, row) for row, example in enumerate(chosen)]
+        items = [item(example, row, step) for row, example in enumerate(chosen)]
         tokens = sum(len(i.responses[0]) for i in items)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -70,6 +72,12 @@ def train(
         history.append(total)
     policy.eval()
     return history
+
+
+def unmarked(example: Example) -> Example:
+    """The example with its final answer as plain text: `\\boxed{7}` becomes `7`."""
+    gold = example.answer.golds[0]
+    return replace(example, solution=(example.solution or "").replace(f"\\boxed{{{gold}}}", gold))
 
 
 def split_optimisers(policy: Policy, settings: ColdStart) -> list[torch.optim.Optimizer]:

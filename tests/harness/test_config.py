@@ -33,7 +33,7 @@ def test_the_papers_settings_are_in_the_paper_recipes() -> None:
 def test_unknown_key_names_the_key_and_near_matches() -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'train\.group_sise'.*did you mean 'group_size'"):
         config.load("tiny-lm", sets=["train.group_sise=4"])
-    with pytest.raises(UnknownNameError, match="did you mean .*'tiny-lm'"):
+    with pytest.raises(UnknownNameError, match=r"did you mean .*'tiny-lm'"):
         config.load("tiny-ml")
 
 
