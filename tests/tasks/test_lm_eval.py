@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +22,7 @@ from tasks import lm_eval_export
 from tasks.base import resolve
 
 lm_eval = pytest.importorskip("lm_eval")
-SYSTEM = "Put your final answer within \\boxed{}."
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "lm-eval.md"
 PROBLEMS: Sequence[tuple[str, str]] = (
     ("What is $1+1$?", "2"),
     ("What is half of one?", "\\frac{1}{2}"),
@@ -163,20 +166,50 @@ def test_prepared_answers_get_our_verdicts_from_lm_eval(data: Path, exported: Pa
     assert results["ungraded,none"] == pytest.approx(sum(ungraded) / 6)
 
 
-def test_the_tiny_policy_gets_the_same_verdicts_from_both_commands(
-    policy: Path, data: Path, exported: Path, tmp_path: Path
+def _run(line: str) -> None:
+    """One line of the page, by the program that it names."""
+    program, *words = shlex.split(line)
+    if program == "rlfr-eval":
+        assert cli.main(words) == 0, line
+        return
+    assert program == "lm_eval"
+    from lm_eval._cli import HarnessCLI
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [program, *words])
+        command = HarnessCLI()
+        command.execute(command.parse_args())
+
+
+def test_the_page_does_what_it_says_and_both_commands_agree(
+    policy: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = {"pretrained": str(policy), "dtype": "float32", "batch_size": 1, "device": "cpu"}
-    found = theirs("hf", "rlfr_math500_test", exported, model_args=arguments, apply_chat_template=True,
-                   system_instruction=SYSTEM)  # fmt: skip
-    words = ["--task", "math500", "--policy", policy, "--label", "tiny", "--data-dir", data, "--recipe", "tiny-lm"]
-    words += ["--max-new-tokens", 24, "--set", f"rendering.system={json.dumps(SYSTEM)}", "--out", tmp_path]
-    assert cli.main([str(w) for w in words]) == 0
-    rows, samples = ours(tmp_path), found["samples"]["rlfr_math500_test"]
+    """The tiny policy by lm-eval's own command and by ours: the same responses, the same verdicts, item by item."""
+    from lm_eval.tasks import TaskManager
+
+    whole = TaskManager.__init__
+    # the index of lm-eval's own 13,000 tasks takes seconds and none of them is asked for
+    monkeypatch.setattr(TaskManager, "__init__", functools.partialmethod(whole, include_defaults=False))
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "yaml", "jsonl", "sh"]
+    monkeypatch.chdir(tmp_path)
+    Path("POLICY").symlink_to(policy)
+    Path("DATA").mkdir()
+    for name, (_, text) in zip(("sums.yaml", "sums.jsonl"), blocks[1:3], strict=True):
+        (Path("DATA") / name).write_text(text, "utf-8")
+    (Path("DATA") / "math500.jsonl").symlink_to(data / "math500.jsonl")
+    for _, text in (blocks[0], blocks[3]):
+        for line in text.splitlines():
+            _run(line)
+    (log,) = Path("theirs").rglob("samples_rlfr_math500_test_*.jsonl")
+    samples, rows = [json.loads(line) for line in log.read_text().splitlines()], ours(Path("ours"))
     said = by_id(rows, lambda r: r["response"])
     assert by_id(samples, lambda r: r["filtered_resps"][0][0]) == said and len(set(said.values())) > 1
     for protocol in ("official", "strict"):
         assert by_id(samples, lambda r, p=protocol: r[p]) == by_id(rows, right(protocol))  # type: ignore[misc]
+    (results,) = Path("wrapped").rglob("results.json")
+    found = json.loads(results.read_text())
+    assert found["task"] == "lm_eval/sums" and set(found["aggregate"]) == {"exact_match,last"} and found["n"] == 2
 
 
 def test_several_samples_are_averaged(data: Path, tmp_path: Path) -> None:
