@@ -5,13 +5,14 @@ Knows no method and no task by name. Gives trainer and evaluator the same render
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import config, models, plan, policies
+from harness import config, models, plan, policies, tiny
 from harness.config import Recipe
 from harness.evaluate import evaluate
 from harness.journal import Journal
@@ -57,6 +58,8 @@ def run(options: RunOptions, progress: Progress | None = None) -> list[Path]:
     device = default_device()
     for part in work:
         check_memory(part, options, device)
+    if device == "cpu":
+        leave_room(work)
     with Verifier(plugins=[str(p) for p in options.plugins]) as verifier:
         for part in work:
             examples = tuple((t, select(t.load(), options.limit, options.ids, t.name)) for t in part.tasks)
@@ -69,6 +72,15 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def leave_room(work: Sequence[plan.Plan]) -> None:
+    """Built-in policies take half of the cores: their small matrices gain little from more threads, and threads that
+    wait for a core taken by a verifier's worker cost ten times what they save (measured). OMP_NUM_THREADS rules."""
+    import torch
+
+    if all(part.recipe.model.path in tiny.NAMES for part in work) and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
 
 
 def check_memory(part: plan.Plan, options: RunOptions, device: str) -> None:
