@@ -21,7 +21,6 @@ from harness.errors import DataError, EngineError
 from harness.records import Example, Finish, Prompt, Rollout, Sample, Sampling, Verdict
 from harness.runs import MANIFEST, SAMPLES, Lock, RunFacts, finished, read_evaluation, slug
 from harness.samples import (
-    PROTOCOLS,
     SampleLog,
     TaskFacts,
     bar,
@@ -31,6 +30,7 @@ from harness.samples import (
     read_sample,
     regraded,
     results_of,
+    submit,
     to_sample,
     with_protocol,
 )
@@ -58,6 +58,11 @@ class Plan:
     revision: str | None = None
     batch: int = 64
     format_style: str | None = None
+
+    def grade(self, tools: Tools, example: Example, response: str, finish: str) -> Future[dict[str, Verdict]]:
+        """The verdicts of a response, to come."""
+        name = f"{self.task} v{self.version}"
+        return submit(tools.verifier, example, response, task=name, finish=finish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +188,10 @@ def _grade_again(samples: Sequence[Sample], plan: Plan, tools: Tools) -> list[Sa
     """Samples with the verdicts of today's rules; a prompt that was never answered stays as it is."""
     examples = {e.id: e for e in plan.examples}
     waiting = [
-        None if s.finish == Finish.PROMPT_TOO_LONG else _submit(tools, examples[s.id], s.response, s.finish)
+        None if s.finish == Finish.PROMPT_TOO_LONG else plan.grade(tools, examples[s.id], s.response, s.finish)
         for s in samples
     ]
     return [s if f is None else regraded(s, f.result(), plan.protocol) for s, f in zip(samples, waiting, strict=True)]
-
-
-def _submit(tools: Tools, example: Example, response: str, finish: str) -> Future[dict[str, Verdict]]:
-    """Hand a response to the verifier, for both protocols."""
-    from rewards.verifier.pool import Job
-
-    truncated = finish == Finish.LENGTH
-    return tools.verifier.submit(
-        Job(answer=example.answer, response=response, protocols=PROTOCOLS, rule=example.rule, truncated=truncated)
-    )
 
 
 def _run(
@@ -258,7 +253,7 @@ class _Batch:
             if (rollout.prompt_id, rollout.sample_index) in self.log.done:
                 continue
             example, prompt = prompts[rollout.prompt_id]
-            graded = _submit(self.tools, example, rollout.text, rollout.finish)
+            graded = self.plan.grade(self.tools, example, rollout.text, rollout.finish)
             self.pending.append(_Pending(example, prompt, rollout, graded))
             self._drain(wait=False)
         self._drain(wait=True)

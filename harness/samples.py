@@ -1,6 +1,6 @@
 """Verdicts become samples, samples become the log of one evaluation: what `evaluate` and `score` share.
 
-In: examples, responses and verdicts. Out: samples.jsonl, appended as samples finish and read again on resume, and in the
+In: examples and responses, or their verdicts. Out: samples.jsonl, appended as samples finish and read again on resume, and in the
 end results.json and the manifest.
 """
 
@@ -10,6 +10,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,12 +21,15 @@ from harness.config import digest
 from harness.errors import RunError
 from harness.records import SCHEMA, AnswerType, Example, Finish, Rollout, Sample, Side, Status, Verdict
 from harness.runs import RESULTS, SAMPLES, JsonlWriter, read_log, write_json, write_manifest
+from rewards.verifier import audit, judge
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PROTOCOLS = ("official", "strict")
 LIBRARIES = ("rlfr-eval", "torch", "transformers", "vllm", "math-verify", "datasets", "qwen-vl-utils", "pillow")
+BESIDE = (audit.PROTOCOL, judge.PROTOCOL)
+"""Verdicts that are kept beside those of the protocols; only some samples have them, and none is ever a headline."""
 SESSIONS = "sessions.jsonl"
 
 
@@ -38,6 +42,46 @@ def content_hash(examples: Sequence[Example]) -> str:
     """Hash of what is asked: ids, turns, golds and answer types, in order. Pictures are hashed when rendered."""
     rows = [(e.id, [(m.role, m.parts) for m in e.messages], asdict(e.answer), e.rule) for e in examples]
     return digest(rows, length=16)
+
+
+def submit(
+    verifier: Any, example: Example, response: str, *, task: str, finish: str, extracted: str | None = None
+) -> Future[dict[str, Verdict]]:
+    """Hand a response to the verifier, for both protocols and, where the item is audited, for the second opinion.
+
+    `task`: its name with its version. The opinion is a job of its own, so that it can neither change nor delay a verdict.
+    """
+    from rewards.verifier.pool import Job
+
+    job = Job(
+        answer=example.answer,
+        response=response,
+        protocols=PROTOCOLS,
+        rule=example.rule,
+        truncated=finish == Finish.LENGTH,
+        extracted=extracted,
+        task=task,
+    )
+    found: Future[dict[str, Verdict]] = verifier.submit(job)
+    if not audit.chosen(example.id, audit.SHARE):
+        return found
+    return _both(found, verifier.submit(replace(job, protocols=(audit.PROTOCOL,))))
+
+
+def _both(first: Future[dict[str, Verdict]], second: Future[dict[str, Verdict]]) -> Future[dict[str, Verdict]]:
+    """The verdicts of two jobs on one response; what stops either stops both."""
+    both: Future[dict[str, Verdict]] = Future()
+
+    def settle(_: object) -> None:
+        if first.cancelled() or second.cancelled():
+            both.cancel()
+        elif (error := first.exception() or second.exception()) is not None:
+            both.set_exception(error)
+        else:
+            both.set_result({**second.result(), **first.result()})
+
+    second.add_done_callback(lambda _: first.add_done_callback(settle))
+    return both
 
 
 def to_sample(
@@ -175,9 +219,23 @@ def results_of(
     verifier: Any,
 ) -> dict[str, Any]:
     """The content of results.json: `facts` (task, protocol, key ...), metrics, the authors' aggregates, versions."""
-    found = metrics.summarise(samples, categories=task.categories, clusters=_clusters(examples, verifier))
+    ruled = [replace(s, verdicts={p: v for p, v in s.verdicts.items() if p not in BESIDE}) for s in samples]
+    found = metrics.summarise(ruled, categories=task.categories, clusters=_clusters(examples, verifier))
+    found["metrics"]["audit_disagreement"] = disagreement(samples)
     own = dict(task.aggregate(samples)) if task.aggregate else {}
     return {"schema": SCHEMA, **facts, **found, **({"aggregate": own} if own else {}), "versions": versions()}
+
+
+def disagreement(samples: Sequence[Sample]) -> dict[str, Any]:
+    """How often the second opinion parts from the strict verdict, among the audited samples that have one."""
+    found = audit.tally((s.id, {p: _again(p, v) for p, v in s.verdicts.items()}) for s in samples)
+    low, high = metrics.wilson(len(found.disagreements), found.opinions)
+    items = list(dict.fromkeys(found.disagreements))
+    return {**found.metrics(), "ci95": [low, high], "share": audit.SHARE, "items": items[:50]}
+
+
+def _again(protocol: str, row: Mapping[str, Any]) -> Verdict:
+    return Verdict(status=Status(row["status"]), protocol=protocol, reason=row["reason"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

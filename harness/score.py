@@ -7,13 +7,14 @@ grading times). A killed run goes on; a finished one, or one of other content, i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import judging
 from harness.config import digest
 from harness.errors import DataError, RunError
 from harness.pipeline_options import Protocol, select
@@ -32,7 +33,6 @@ from harness.runs import (
     write_json,
 )
 from harness.samples import (
-    PROTOCOLS,
     SESSIONS,
     SampleLog,
     TaskFacts,
@@ -41,6 +41,7 @@ from harness.samples import (
     finish,
     not_asked,
     results_of,
+    submit,
     to_sample,
 )
 from rewards.verifier import VERSION
@@ -69,6 +70,7 @@ class ScoreOptions:
     limit: int | None = None
     ids: tuple[str, ...] | None = None
     plugins: tuple[Path, ...] = ()
+    judge: judging.JudgeOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ class _Recorded:
 def score(options: ScoreOptions, progress: Console | None = None, verifier: Verifier | None = None) -> dict[str, Any]:
     """Grade and return the content of results.json, which is in `options.out` then. `verifier`: one that is open already.
 
-    Raises DataError (data, a response line, an id the task does not have) and RunError (`out` is locked or holds
-    something that `score` did not write).
+    Raises DataError (data, a response line, an id the task does not have), RunError (`out` is locked or holds something
+    that `score` did not write) and VerifierError (a judge that fails its check, before anything is graded).
     """
     from harness.engines.recorded import responses
     from rewards.verifier.pool import Verifier
@@ -104,18 +106,25 @@ def score(options: ScoreOptions, progress: Console | None = None, verifier: Veri
     chosen = select(examples, options.limit, options.ids, task.name)
     plan = list(_plan(chosen, rows, options))
     facts = _facts(options, task, chosen)
+    judge = judging.checked(options.judge)
     grader = nullcontext(verifier) if verifier else Verifier(plugins=[str(p) for p in options.plugins])
     with Lock(options.out), grader as verifier:
         _prepare(options.out, digest(facts, length=32))
         with SampleLog(options.out) as log:
-            with bar(progress, f"score {task.name}", len(plan), len(log.done)) as tick:
-                for item, verdicts in _graded(plan, log.done, verifier):
+            with (
+                bar(progress, f"score {task.name}", len(plan), len(log.done)) as tick,
+                judging.asking(judge, options.protocol) as ask,
+            ):
+                start = _Start(verifier, f"{task.name} v{task.version}", ask)
+                for item, verdicts in _graded(plan, log.done, start):
                     extra = {"categories": {c: item.example.metadata.get(c) for c in task.categories}}
                     log.add(sample := to_sample(item.example, item.rollout, verdicts, options.protocol, extra))
                     tick(sample)
             seconds = log.seconds
         about = TaskFacts(categories=task.categories, aggregate=task.aggregate)
         results = results_of(log.samples, chosen, facts, about, verifier)
+        if judge is not None:
+            results["metrics"].update(judging.metric(judge, log.samples))
         finish(options.out, results, {"task": task.name, "protocol": options.protocol, "seconds": round(seconds, 3)})
     return dict(read_evaluation(options.out).results)
 
@@ -172,7 +181,9 @@ def _extraction(row: Mapping[str, Any], options: ScoreOptions) -> str | None:
 
 def _facts(options: ScoreOptions, task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     """What makes the numbers, by content."""
+    judge = {"judge": options.judge.facts} if options.judge else {}
     return {
+        **judge,
         "task": task.name,
         "task_version": task.version,
         "verifier": VERSION,
@@ -200,38 +211,38 @@ def _prepare(out: Path, key: str) -> None:
     write_json(out / STATE, {"key": key})
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Starts the grading of a response: by the rules and, where a judge was asked for, by it."""
+
+    verifier: Verifier
+    task: str
+    ask: Callable[[Example, Future[dict[str, Verdict]]], Future[dict[str, Verdict]]]
+
+    def __call__(self, item: _Recorded) -> Future[dict[str, Verdict]]:
+        """A response goes to the verifier, an empty one too; where there is none, the verdict is known."""
+        example, rollout = item.example, item.rollout
+        if item.missing:
+            known: Future[dict[str, Verdict]] = Future()
+            known.set_result(not_asked(example, rollout.sample_index, rollout.finish, item.missing)[1])
+            return known
+        graded = submit(
+            self.verifier, example, rollout.text, task=self.task, finish=rollout.finish, extracted=item.extracted
+        )
+        return self.ask(example, graded)
+
+
 def _graded(
-    plan: Sequence[_Recorded], done: set[tuple[str, int]], verifier: Verifier
+    plan: Sequence[_Recorded], done: set[tuple[str, int]], start: _Start
 ) -> Iterator[tuple[_Recorded, Mapping[str, Verdict]]]:
     """What is not done yet, graded, in the order of the plan."""
     waiting: deque[tuple[_Recorded, Future[dict[str, Verdict]]]] = deque()
     for item in plan:
         if (item.example.id, item.rollout.sample_index) in done:
             continue
-        waiting.append((item, _submit(item, verifier)))
+        waiting.append((item, start(item)))
         if len(waiting) >= IN_FLIGHT:
             first, future = waiting.popleft()
             yield first, future.result()
     for item, future in waiting:
         yield item, future.result()
-
-
-def _submit(item: _Recorded, verifier: Verifier) -> Future[dict[str, Verdict]]:
-    """A response goes to the verifier, an empty one too; where there is none, the verdict is known."""
-    from rewards.verifier.pool import Job
-
-    rollout = item.rollout
-    if item.missing:
-        known: Future[dict[str, Verdict]] = Future()
-        known.set_result(not_asked(item.example, rollout.sample_index, rollout.finish, item.missing)[1])
-        return known
-    return verifier.submit(
-        Job(
-            answer=item.example.answer,
-            response=rollout.text,
-            protocols=PROTOCOLS,
-            rule=item.example.rule,
-            truncated=rollout.finish is Finish.LENGTH,
-            extracted=item.extracted,
-        )
-    )

@@ -186,7 +186,7 @@ def validate(task: Task, examples: Sequence[Example], verifier: Any) -> Report:
             report.ungradeable.append(example.id)
             continue
         for kind, response, cut in _cases(task, example, number):
-            window.append((example, kind, response, verifier.submit(_job(example, response, cut))))
+            window.append((example, kind, response, verifier.submit(_job(task, example, response, cut))))
         if len(window) > 512:
             _settle(task, window, report)
             window = []
@@ -203,10 +203,17 @@ def _cases(task: Task, example: Example, number: int) -> Iterator[tuple[str, str
         yield name, FIXED[name], False
 
 
-def _job(example: Example, response: str, cut: bool) -> Any:
+def _job(task: Task, example: Example, response: str, cut: bool) -> Any:
     from rewards.verifier.pool import Job
 
-    return Job(answer=example.answer, response=response, protocols=PROTOCOLS, rule=example.rule, truncated=cut)
+    return Job(
+        answer=example.answer,
+        response=response,
+        protocols=PROTOCOLS,
+        rule=example.rule,
+        truncated=cut,
+        task=f"{task.name} v{task.version}",
+    )
 
 
 def _settle(task: Task, window: Sequence[tuple[Example, str, str, Any]], report: Report) -> None:

@@ -89,8 +89,12 @@ class Sampler:
         found: list[dict[int, tuple[Rollout, Any]]] = [{} for _ in kept]
         for rollout in self.engine.generate([request for _, _, request in kept]):
             place = by_prompt[rollout.prompt_id]
+            example = kept[place][0].example
             job = Job(
-                answer=kept[place][0].example.answer, response=rollout.text, truncated=rollout.finish is Finish.LENGTH
+                answer=example.answer,
+                response=rollout.text,
+                truncated=rollout.finish is Finish.LENGTH,
+                task=example.task,
             )
             found[place][rollout.sample_index] = (rollout, self.verifier.submit(job))
             self.sampled_tokens += len(rollout.token_ids)

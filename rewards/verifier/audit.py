@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from harness.records import Answer, AnswerType, Status, Verdict
 
 PROTOCOL = "audit"
+SHARE = 0.05
+"""Share of the items that evaluation and score audit."""
 
 
 def chosen(item: str, share: float) -> bool:
     """Whether an item belongs to the audited share; depends on its id alone."""
-    number = int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big")
+    number = int.from_bytes(hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:8], "big")
     return number < share * 2**64
 
 
@@ -120,12 +122,12 @@ class Tally:
         return len(self.disagreements) / self.opinions if self.opinions else None
 
     def metrics(self) -> dict[str, float | int | None]:
-        """For results: audited, opinions, disagreements and their rate."""
+        """For results: `value` is the rate of disagreement, `n` the samples that have an opinion, of `audited` ones."""
         return {
+            "value": self.rate,
+            "n": self.opinions,
             "audited": self.audited,
-            "opinions": self.opinions,
             "disagreements": len(self.disagreements),
-            "rate": self.rate,
         }
 
 

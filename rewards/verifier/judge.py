@@ -7,6 +7,7 @@ to say is UNGRADED with reason `judge_failed`, counted, and never replaced by an
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -99,7 +100,7 @@ class Endpoint:
                 error.close()
                 if error.code not in (408, 409, 425, 429) and error.code < 500:
                     break
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 failure = f"{type(error).__name__}: {error}"
         raise JudgeError(failure)
 

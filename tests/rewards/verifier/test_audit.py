@@ -125,7 +125,7 @@ def test_the_rate_counts_disagreements_among_items_with_an_opinion() -> None:
         ("e", said(wrong, wrong)),
     ]
     found = audit.tally([*items, ("f", {"strict": said(right, right)["strict"]})])
-    assert found.metrics() == {"audited": 5, "opinions": 4, "disagreements": 1, "rate": 0.25}
+    assert found.metrics() == {"value": 0.25, "n": 4, "audited": 5, "disagreements": 1}
     assert found.disagreements == ["b"]
     assert audit.tally([]).rate is None
 
