@@ -309,3 +309,15 @@ def test_what_cannot_be_exported_says_so(
 ) -> None:
     assert cli.main(["export-lm-eval", str(tmp_path / "x"), *words]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_without_names_every_language_benchmark_is_written_and_no_other_file_is_replaced(tmp_path: Path) -> None:
+    names = lm_eval_export.exportable()
+    assert set(names) == {"aime24", "aime25", "amc23", "arithmetic", "gsm8k", "math500", "minerva", "olympiadbench"}
+    files = lm_eval_export.export(tmp_path, names, {})
+    assert sorted(tmp_path.iterdir()) == sorted(files) and len(files) == 1 + len(names)
+    assert lm_eval_export.export(tmp_path, ["aime24"], {})[0] == files[0], "its own file is written again"
+    files[0].write_text("mine = 1\n")
+    with pytest.raises(ConfigError, match="is not what this command writes"):
+        lm_eval_export.export(tmp_path, ["aime24"], {})
+    assert files[0].read_text() == "mine = 1\n"
