@@ -12,10 +12,11 @@ from pathlib import Path
 import typer
 
 from harness import cli_flags as flags
+from harness import cli_regress
 from harness.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
-VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch", "export-lm-eval")
+VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch", "export-lm-eval", "regress", "new-method")
 
 app = typer.Typer(
     name="rlfr-eval",
@@ -266,6 +267,9 @@ def export_lm_eval_(
 
     names = pipeline_options.names(task, "--task") if task else ()
     cli_tasks.export_lm_eval(folder, names, pipeline_options.data_dirs(data_dir or []), n, max_new_tokens)
+
+
+cli_regress.register(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

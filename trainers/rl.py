@@ -236,7 +236,10 @@ class Trainer:
         kl = self.kl_to_start(batch) if due else None
         metrics = step_metrics(batch, advantage, tallies, kl)
         metrics |= {f"method/{k}": v for k, v in learned.items()}
+        with torch.no_grad():
+            own = self.method.reward(batch)[batch.graded]
         metrics |= {
+            "method_reward": float(own.mean()) if len(own) else None,
             "step": self.step,
             "gradient_norm": self.norm,
             "lr": self.optimiser.param_groups[0]["lr"],

@@ -30,6 +30,8 @@ FLAGS = {
     "validate": "--task --data-dir --plugin",
     "fetch": "--task --to",
     "export-lm-eval": "folder --task --data-dir --n --max-new-tokens",
+    "regress": "--method --baseline --suite --seeds --json --junit --plugin --update",
+    "new-method": "name --dir",
 }
 
 
