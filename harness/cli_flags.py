@@ -37,6 +37,9 @@ DataDir = Annotated[
     typer.Option(help="Local benchmark files, for all tasks or one; repeatable.", metavar="[T=]DIR"),
 ]
 Engine = Annotated[str | None, typer.Option(help="Generation engine (rlfr-eval list engines).", metavar="NAME")]
+Server = Annotated[
+    str | None, typer.Option(help="Evaluate against a running vLLM server (docs/gpu.md).", metavar="URL")
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with own tasks or methods; repeatable.", metavar="FILE"),

@@ -49,6 +49,7 @@ class RunOptions:
     ids: tuple[str, ...] | None = None
     data_dirs: Mapping[str, Path] = field(default_factory=dict)
     engine: str | None = None
+    server: str | None = None
     plugins: tuple[Path, ...] = ()
     config: Path | None = None
     sets: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ class RunOptions:
 
     def overrides(self) -> dict[str, Any]:
         """The flags as dotted recipe keys. Several samples are drawn at temperature 0.6, top_p 0.95 unless told otherwise."""
-        values: dict[str, Any] = {"model.path": self.model, "engine.name": self.engine}
+        values: dict[str, Any] = {"model.path": self.model, "engine.name": self.engine, "engine.server": self.server}
         if self.budget is not None and self.budget.steps is not None:
             values["train.steps"] = self.budget.steps
         if self.budget is not None:

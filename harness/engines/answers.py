@@ -45,11 +45,16 @@ def check_request(request: Request, multimodal: bool, context: int) -> None:
             f"{item}: vLLM cannot score the tokens of a given prefix as it scores sampled ones",
             "use --engine transformers",
         )
-    if len(prompt.ids) + sampling.max_new_tokens > context:
+    if len(prompt.ids) >= context:
         raise EngineError(
-            f"{item}: {len(prompt.ids)} prompt tokens and {sampling.max_new_tokens} new ones exceed {context}",
-            "raise engine.context, or lower max_new_tokens",
+            f"{item}: {len(prompt.ids)} prompt tokens leave no room in the context of {context}",
+            "raise engine.context, or leave the item out",
         )
+
+
+def room(request: Request, context: int) -> int:
+    """Most tokens of a response: as asked, or up to where the context is full."""
+    return min(request.sampling.max_new_tokens, context - len(request.prompt.ids))
 
 
 def whole_rollout(

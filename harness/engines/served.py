@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from harness.engines.answers import REMEDY, check_request, read_policy, whole_rollout
+from harness.engines.answers import REMEDY, check_request, read_policy, room, whole_rollout
 from harness.engines.base import Engine, Request, engine
 from harness.engines.streams import request_seed
 from harness.errors import ConfigError, EngineError
@@ -134,7 +134,7 @@ class ServedEngine(Engine):
             "top_k": sampling.top_k or -1,
             "min_p": 0.0,
             "repetition_penalty": 1.0,  # the server's defaults come from the policy's generation config
-            "max_tokens": sampling.max_new_tokens,
+            "max_tokens": room(request, self.context),
             "seed": request_seed(request, self.version) if drawn else None,
             "logit_bias": {str(token): BIAS for token in self.codec.forbidden_ids} or None,
             "ignore_eos": True,

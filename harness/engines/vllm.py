@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engines.answers import REMEDY, check_request, first_line, read_policy, whole_rollout
+from harness.engines.answers import REMEDY, check_request, first_line, read_policy, room, whole_rollout
 from harness.engines.base import Engine, Request, engine
 from harness.engines.streams import CallStream, request_seed, streams_kept
 from harness.errors import EngineError, RlfrEvalError, attempt
@@ -210,7 +210,7 @@ class VLLMEngine(Engine):
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
-            max_tokens=sampling.max_new_tokens,
+            max_tokens=room(request, self.context),
             seed=request_seed(request, self.version) if self.device.startswith("cuda") else None,
             logprobs=0,
             flat_logprobs=True,

@@ -127,12 +127,13 @@ def test_forbidden_ids_carry_no_probability(rig: Rig, monkeypatch: pytest.Monkey
 
 def test_impossible_requests_are_refused_before_any_work(rig: Rig) -> None:
     prompt = rig.prompts[0]
-    for sampling, message in (
-        (Sampling(max_new_tokens=rig.engine.context), "exceed"),
-        (Sampling(max_new_tokens=0), "must be 1 or more"),
+    filling = replace(prompt, ids=(70,) * rig.engine.context)
+    for request, message in (
+        (Request(filling, Sampling(max_new_tokens=1)), "leave no room in the context"),
+        (Request(prompt, Sampling(max_new_tokens=0)), "must be 1 or more"),
     ):
         with pytest.raises(EngineError, match=message):
-            rig.engine.generate([Request(prompt, sampling)])
+            rig.engine.generate([request])
     running = rig.engine.generate(rig.requests(2, temperature=1.0, n=2))
     next(running)
     with pytest.raises(EngineError, match="generating already"):

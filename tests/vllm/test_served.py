@@ -149,8 +149,9 @@ def test_a_server_of_another_policy_is_refused_and_none_can_train(serving: Servi
     assert engine.describe()["engine"] == "served"
     with pytest.raises(ConfigError, match="cannot train"):
         engine.sync([], 1)
-    with pytest.raises(EngineError, match="exceed 512"):
-        engine.generate([Request(serving.prompts[0], Sampling(max_new_tokens=512))])
+    filling = replace(serving.prompts[0], ids=(70,) * 512)
+    with pytest.raises(EngineError, match="leave no room in the context of 512"):
+        engine.generate([Request(filling, Sampling(max_new_tokens=1))])
 
 
 def test_a_server_that_is_not_there_is_named(serving: Serving) -> None:
