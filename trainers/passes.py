@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -198,15 +198,16 @@ def fill(
     own = {f"{pass_.name}.{key}" for key in pass_.rows} if pass_ is not None else set()
     for name, value in values.items():
         by_token = value.dim() > 1 and name not in own
-        width = (max(batch.ids.shape[1], value.shape[1]),) if by_token else tuple(value.shape[1:2])
-        shape = (len(batch.rollouts), *width, *value.shape[2:])
-        if name not in signals:
-            signals[name] = torch.zeros(shape, dtype=value.dtype, device=value.device)
-        if by_token and value.shape[1] > signals[name].shape[1]:  # prompts' tokens: the next micro-batch may have more
-            wider = torch.zeros(shape, dtype=value.dtype, device=value.device)
-            wider[:, : signals[name].shape[1]] = signals[name]
-            signals[name] = wider
+        shape = [len(batch.rollouts), *value.shape[1:]]
         if by_token:
-            signals[name][index.to(value.device), : value.shape[1]] = value
-        else:
-            signals[name][index.to(value.device)] = value
+            shape[1] = max(batch.ids.shape[1], shape[1])
+        have = signals.get(name, value.new_zeros(shape))
+        if any(
+            new > old for new, old in zip(shape, have.shape, strict=True)
+        ):  # the next micro-batch may need more room
+            wider = value.new_zeros([max(pair) for pair in zip(shape, have.shape, strict=True)])
+            wider[tuple(slice(size) for size in have.shape)] = have
+            have = wider
+        signals[name] = have
+        place: list[Any] = [index.to(value.device), *(slice(size) for size in value.shape[1:])]
+        have[tuple(place)] = value

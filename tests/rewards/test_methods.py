@@ -23,7 +23,7 @@ def signals(rows: int = 8, length: int = 6, seed: int = 0) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(seed)
     names = ("old.logp", "start.logp", "bare.logp", "masked.logp", "noised.logp", "old.entropy", "old.score")
     found = {n: torch.rand(rows, length, generator=draw) for n in (*names, "old.proxy_logp", "old.certainty")}
-    found |= {n: torch.randn(rows, length, 4, generator=draw) for n in ("old.state", "old.latent")}
+    found |= {n: torch.randn(rows, length, 4, generator=draw) for n in ("old.state", "old.latent", "old.residual")}
     return {n: -v if n.endswith("logp") else v for n, v in found.items()}
 
 
@@ -31,6 +31,7 @@ def row_signals(rows: int = 8, seed: int = 1) -> dict[str, Tensor]:
     """Readings per rollout."""
     draw = torch.Generator().manual_seed(seed)
     found = {n: torch.rand(rows, generator=draw) for n in ("spliced.probability", "direct.probability")}
+    found |= {n: -20 - 5 * torch.rand(rows, generator=draw) for n in ("judged.mark", "first.mark")}
     found |= {"old.phi": torch.randn(rows, 11, generator=draw), "old.tail_logp": -torch.rand(rows, 9, generator=draw)}
     return {**found, "old.tail_mask": torch.arange(9)[None] < torch.arange(2, 2 + rows)[:, None]}
 
