@@ -231,3 +231,102 @@ def test_progrpo() -> None:
     assert float(made.advantage(flat.base_reward, flat).abs().sum()) == 0, "nothing to learn in a uniform group"
     one = make("progrpo", correct_only=True).advantage(batch.base_reward, batch)
     near((one - make("dapo").advantage(batch.base_reward, batch))[:, 0], [0.043899, 0.0])
+
+
+def test_resrl() -> None:
+    def norm(rows: list[list[float]]) -> Tensor:
+        return torch.nn.functional.layer_norm(torch.tensor(rows), (4,))
+
+    known = norm([[2.0, 0, 0, 0], [0, 2.0, 0, 0]] * 2)
+    asked = norm([[2.0, 0, 0, 0], [0, 0, 2.0, 0], [1.0, 1.0, 0, 0]])
+    made = make("resrl", rank=1)
+    near(made.weights(known, asked), [0.1, 1.0, 0.180380])
+    latent = torch.stack([torch.cat([known, known[:1]]), torch.cat([asked, known[:2]])])
+    batch = make_batch([1, 0], [4, 3], signals={"old.latent": latent[:, :4]})
+    shaped = made.shape(batch.mask * torch.tensor([[1.0], [-1.0]]), batch)
+    near(shaped, [[0.1] * 4, [-0.1, -1.0, -0.180380, 0.0]])
+
+
+def test_resrl_directions_are_those_of_the_exact_decomposition() -> None:
+    draw = torch.Generator().manual_seed(0)
+    sizes = 0.5 ** torch.arange(40.0)
+    centred = torch.randn(60, 40, generator=draw) * sizes
+    found = make("resrl").weights(centred, centred[:5], 3)
+    assert torch.equal(found, make("resrl").weights(centred, centred[:5], 3))
+    from rewards.methods.resrl import directions
+
+    fast = directions(centred, 4, draw)
+    exact = torch.linalg.svd(centred, full_matrices=False).Vh[:4].t()
+    torch.testing.assert_close(fast @ fast.t(), exact @ exact.t(), atol=1e-3, rtol=0)
+    flat = torch.zeros(6, 5)
+    flat[:, 0] = torch.arange(6.0) - 2.5
+    assert directions(flat, 4, draw).shape == (5, 1), "null directions are arbitrary"
+
+
+def test_nthr() -> None:
+    p = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.6, 0.2]])
+    hot = torch.eye(3)
+    residual = torch.stack([hot[[0, 1]] - p, hot[[0, 2]] - p])
+    state = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    batch = make_batch([1, 0], [2, 2], signals={"old.residual": residual, "old.state": state})
+    right, wrong = torch.tensor([0]), torch.tensor([1])
+    bound, found = make("nthr").influence(right, wrong, batch)
+    near(found, [[0.38, -0.72]])
+    near(bound, 0.67)
+    advantage = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    near(make("nthr").shape(advantage, batch), [[1.0, 1.0], [-1.0, -1.0]])
+    near(make("nthr", beta=0.5).shape(advantage, batch), [[1.0, 1.0], [0.0, -1.0]])
+
+
+def test_nthr_slices() -> None:
+    logits = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[1, 4, 1], [6, 4, 0]])
+    seen = (torch.tensor([1, 4]), torch.tensor([0, 4, 6]))
+    chunk = reading(logits, ids, seen=seen.__getitem__)
+    found = make("nthr").slices(chunk)
+    full = torch.nn.functional.one_hot(ids, 7) - logits.softmax(-1)
+    near(found["residual"][0], [[*row, 0.0] for row in full[0][:, [1, 4]].tolist()])
+    near(found["residual"][1], full[1][:, [0, 4, 6]].tolist())
+
+
+def test_laser() -> None:
+    lz = torch.tensor([-13.0, -22.0, -21.0, -23.0])
+    rows = {"judged.mark": lz, "first.mark": torch.full((4,), -23.0)}
+    batch = make_batch([1, 0, 0, 0], [3, 2, 3, 1], row_signals=rows, signals={"old.logp": torch.full((4, 3), -0.5)})
+    made = make("laser")
+    near(made.score(lz, batch), [1.0, 0.1, 0.2, 0.0])
+    near(make("laser", constant=-23.0).score(lz, batch), [1.0, 0.1, 0.2, 0.0])
+    near(made.error(lz, batch), 0.008333)
+    near(made.advantage(batch.base_reward, batch)[:, 0], [1.497588, -0.499196, -0.477331, -0.521061])
+    cut = replace(batch, truncated=torch.tensor([False, False, True, False]))
+    near(made.error(lz, cut), (0.75 * 0.01) / 4)
+
+
+def test_laser_uses_the_verifier_where_scores_hardly_differ() -> None:
+    rows = {"judged.mark": torch.tensor([-22.9, -23.0, -23.0, -23.0]), "first.mark": torch.full((4,), -23.0)}
+    batch = make_batch(row_signals=rows, signals={"old.logp": torch.zeros(4, 3)})
+    plain = make("grpo").advantage(batch.base_reward, batch)
+    torch.testing.assert_close(make("laser").advantage(batch.base_reward, batch), plain)
+
+
+def test_laser_trains_the_mark_and_leaves_the_policy_loss_alone(tmp_path: Path) -> None:
+    made = make("laser", tau=0.0)
+    made.setup(FakeContext(tmp_path))
+    lz = torch.tensor([-13.0, -22.0, -21.0, -23.0])
+    rows = {"judged.mark": lz, "first.mark": torch.full((4,), -23.0)}
+    old = -torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(row_signals=rows, signals={"old.logp": old, "old.entropy": old.abs()})
+    advantage = made.advantage(batch.base_reward, batch)
+    ((part, own),) = made.steps(batch, advantage)
+    assert part.rollouts[1].token_ids == (*batch.rollouts[1].token_ids, ord("✓"))
+    assert part.ids[torch.arange(4), batch.lengths].tolist() == [ord("✓")] * 4
+    assert torch.equal(part.lengths, batch.lengths)
+    logp = part.old_logp.clone().requires_grad_()
+    terms = made.loss(Now(logp, torch.zeros(4, 4)), own, part)
+    near(terms["self_reward"], 0.1 * 0.008333)
+    near(terms["policy"], float(make("grpo").loss(Now(old, torch.zeros(4, 3)), advantage, batch)["policy"]))
+    (slope,) = torch.autograd.grad(terms["self_reward"], logp)
+    moved = slope != 0
+    assert moved[torch.arange(4), batch.lengths].tolist() == [False, True, True, False]  # two are exact already
+    assert int(moved.sum()) == 2
+    assert len(next(iter(make("laser", weight=0.0).steps(batch, advantage)))[0].ids[0]) == 3
