@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rewards.method import Batch, Chunk, Method, Pass, Progress, Row, View
+from rewards.method import Batch, Chunk, Method, Pass, Progress, Row, View, method
 from tests.trainers import small
 from tests.trainers.workbench import recipe, trainer
 from trainers.passes import Reading, layer_indices, read, run_passes, scored, tail_values
@@ -159,3 +159,28 @@ def test_text_for_views(bench: tuple[Trainer, Batch]) -> None:
     assert context.decode(context.encode("12 + 3")) == "12 + 3"
     example = bench[0].parts.examples[0]
     assert context.render(example).ids == bench[0].parts.renderer.render(example).ids
+
+
+def test_a_reference_answer_is_scored_behind_the_reasoning(bench: tuple[Trainer, Batch]) -> None:
+    """rlpr on responses in its form: the mean probability of the reference's tokens, by a pass of its own."""
+    made, batch = bench
+    text = "<think>so</think><answer> {}</answer>"
+    ids = [made.context.encode(text.format(n)) for n in range(len(batch.rollouts))]
+    spoken = tuple(
+        replace(r, token_ids=i, text=made.context.decode(i)) for r, i in zip(batch.rollouts, ids, strict=True)
+    )
+    width = max(map(len, ids))
+    mask = torch.arange(width)[None] < torch.tensor([len(i) for i in ids])[:, None]
+    formed = replace(batch, rollouts=spoken, mask=mask, ids=torch.zeros(mask.shape, dtype=torch.long))
+    work = method.get("rlpr")()
+    work.setup(made.context)
+    found = run_passes(made.policy, work, work.passes, formed, 0, 4096, 1.0).signals["spliced.probability"]
+
+    def golds(row: Row) -> View:
+        return View(row.prompt, made.context.encode(f"<think>so</think><answer> {row.example.answer.golds[0]}"))
+
+    logp = signals(made, formed, Pass(name="as", view=golds))["as.logp"]
+    for row, example in enumerate(formed.examples):
+        end = len(made.context.encode(f"<think>so</think><answer> {example.answer.golds[0]}"))
+        start = len(made.context.encode("<think>so</think><answer> "))
+        torch.testing.assert_close(found[row], logp[row, start:end].exp().mean(), atol=1e-5, rtol=1e-4)
