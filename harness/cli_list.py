@@ -29,11 +29,16 @@ def main(what: str, plugins: Sequence[Path] = (), console: Console | None = None
 
 
 def _table(*columns: str) -> Table:
-    """Names keep their width, the last column folds."""
+    """Names keep their width; the last column folds, and lists of splits do."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
+        folds = number == len(columns) - 1 or column == "splits"
         table.add_column(
-            column, no_wrap=number < len(columns) - 1, overflow="fold", style="cyan" if number == 0 else None
+            column,
+            no_wrap=not folds,
+            overflow="fold",
+            max_width=18 if column == "splits" else None,
+            style="cyan" if number == 0 else None,
         )
     return table
 
@@ -50,7 +55,7 @@ def _tasks() -> Table:
     def fact(entry: Entry, name: str) -> Any:
         return entry.facts.get(name, getattr(Task, name))
 
-    table = _table("task", "modality", "splits", "licence", "version", "what")
+    table = _table("task", "modality", "splits", "licence", "v", "what")
     for entry in task.entries():
         splits = " ".join(fact(entry, "splits"))
         cells = [fact(entry, "modality"), splits, fact(entry, "licence"), str(fact(entry, "version"))]

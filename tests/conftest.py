@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,21 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _plugins_end_with_their_test() -> Iterator[None]:
+    """What a test registers (plug-ins, classes of its own) does not show up in the next one."""
+    from harness.engines.base import engine
+    from rewards.method import method
+    from tasks.base import task
+
+    registries = (task, method, engine)
+    before = [set(r._classes) for r in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        for key in set(registry._classes) - known:
+            if not registry._origins[key].startswith(f"{registry.package}."):
+                del registry._classes[key], registry._origins[key]
+    for name in [n for n in sys.modules if n.startswith("rlfr_plugin_")]:
+        del sys.modules[name]
