@@ -75,8 +75,9 @@ def default_device() -> str:
 
 
 def leave_room(work: Sequence[plan.Plan]) -> None:
-    """Built-in policies take half of the cores: their small matrices gain little from more threads, and threads that
-    wait for a core taken by a verifier's worker cost ten times what they save (measured). OMP_NUM_THREADS rules."""
+    """Built-in policies take half of the cores: their small matrices gain little from more threads, and a thread that
+    waits for a busy core holds up the others (two threads on two busy cores were ten times slower than one, measured).
+    OMP_NUM_THREADS rules."""
     import torch
 
     if all(part.recipe.model.path in tiny.NAMES for part in work) and "OMP_NUM_THREADS" not in os.environ:
