@@ -81,8 +81,7 @@ def run_(
     rlfr-eval --task math500 --policy ./my-checkpoint --label mine --data-dir DIR
     rlfr-eval --task arithmetic --method rlfr --set methods.rlfr.beta=0.02 --budget 50
 
-    A killed run goes on where it was when the same line is run again.
-    """
+    A killed run goes on where it was when the same line is run again."""
     from harness import cli_run, pipeline_options
 
     cli_run.run(

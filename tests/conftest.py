@@ -39,11 +39,11 @@ def _plugins_end_with_their_test() -> Iterator[None]:
     from tasks.base import task
 
     registries = (task, method, engine)
-    before = [set(r._classes) for r in registries]
+    before, modules = [set(r._classes) for r in registries], set(sys.modules)
     yield
     for registry, known in zip(registries, before, strict=True):
         for key in set(registry._classes) - known:
             if not registry._origins[key].startswith(f"{registry.package}."):
                 del registry._classes[key], registry._origins[key]
-    for name in [n for n in sys.modules if n.startswith("rlfr_plugin_")]:
+    for name in [n for n in set(sys.modules) - modules if n.startswith("rlfr_plugin_")]:
         del sys.modules[name]
