@@ -18,6 +18,7 @@ from harness.config import ColdStart
 from harness.errors import DataError, TrainingError
 from harness.records import Example
 from trainers.batching import Item
+from trainers.muon import Muon
 from trainers.policy import Policy
 from trainers.rollouts import prompts_at, stable_seed
 
@@ -87,7 +88,7 @@ def split_optimisers(policy: Policy, settings: ColdStart) -> list[torch.optim.Op
     inside = {id(p) for p in hidden}
     rest = [p for _, p in named if id(p) not in inside]
     return [
-        torch.optim.Muon(hidden, lr=settings.matrix_lr, weight_decay=0.0),
+        Muon(hidden, lr=settings.matrix_lr, weight_decay=0.0),
         torch.optim.AdamW(rest, lr=settings.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class TransformersEngine(Engine):
         self.context: int = text.max_position_embeddings
         self._forbidden = torch.tensor(self.codec.forbidden_ids, dtype=torch.long, device=self.device)
         self._banned, self._ends = frozenset(self.codec.forbidden_ids), frozenset(self.codec.end_ids)
+        self._cache_name = cache_name(self.model)
         self._generating = False
 
     @classmethod
@@ -138,10 +140,9 @@ class TransformersEngine(Engine):
         cache = DynamicCache(config=self.model.config.get_text_config())
         inputs, following = self._inputs(request)
         prefix = request.prefix
+        inputs |= {self._cache_name: cache, "use_cache": True, "logits_to_keep": len(prefix) + 1}
         with torch.no_grad():
-            logits = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=len(prefix) + 1).logits[
-                0
-            ]
+            logits = self.model(**inputs).logits[0]
         tokens = torch.tensor(prefix, dtype=torch.long, device=self.device)
         known = score(logits[:-1], tokens, request.sampling.temperature, self._forbidden) if prefix else []
         layers: Any = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr]
@@ -216,9 +217,9 @@ class TransformersEngine(Engine):
                 input_ids=ids,
                 position_ids=self._axes(positions),
                 attention_mask=cache.mask(self.device),
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{self._cache_name: cache},
             ).logits[:, -1]
         cache.advance()
         uniforms = [row.uniforms.at(len(row.tokens)) for row in rows]
@@ -351,3 +352,8 @@ class TransformersEngine(Engine):
         self.model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def cache_name(model: Any) -> str:
+    """What the installed transformers calls the cache of a forward pass: `cache`, in older versions `past_key_values`."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
