@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness import tiny
-from harness.records import Example
+from harness.core.records import Example
+from harness.models import tiny
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.filter import fluctuation
 from rewards.flow.latents import layer_indices
 from rewards.flow.score import Estimator, Scoring, score_chunk
 from rewards.method import Chunk
-from tasks.base import resolve
+from tasks.resolve import resolve
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEADING = "## Flow reward noise"

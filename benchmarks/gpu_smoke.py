@@ -66,7 +66,7 @@ def tokenizer() -> Any:
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 
-    from harness import tiny
+    from harness.models import tiny
 
     vocabulary = {character: number for number, character in enumerate(sorted(ByteLevel.alphabet()))}
     vocabulary |= {f"w{number}": number for number in range(len(vocabulary), TOKENS)}
@@ -88,7 +88,7 @@ def configuration(name: str) -> Any:
     """The configuration of a policy by its hub name. Raises KeyError for one that is not in TEXTS."""
     from transformers import Qwen2_5_VLConfig, Qwen2Config
 
-    from harness import tiny
+    from harness.models import tiny
 
     size, tied = TEXTS[name], name in TIED
     ends = {"bos_token_id": None, "eos_token_id": TOKENS + 2, "pad_token_id": TOKENS}
@@ -124,8 +124,8 @@ def build(name: str, folder: Path) -> Path:
     import torch
     from transformers import GenerationConfig, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
-    from harness import tiny
-    from harness.models import model_class
+    from harness.models import tiny
+    from harness.models.hub import model_class
 
     if name in tiny.NAMES:
         return tiny.build(name, folder / name)
@@ -181,8 +181,9 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     args = parser.parse_args()
-    from harness import config, pipeline
-    from harness.pipeline_options import Budget, RunOptions
+    from harness.core import config
+    from harness.pipeline import run
+    from harness.pipeline.options import Budget, RunOptions
 
     recipe = config.load(args.recipe)
     task = "charts" if recipe.modality == "multimodal" else "arithmetic"
@@ -201,7 +202,7 @@ def main() -> None:
             sets=tuple(given),
             out=Path(scratch) / "runs",
         )
-        (evaluation,) = pipeline.run(options)
+        (evaluation,) = run.run(options)
         print(f"{args.recipe}, {args.method}, {args.steps} steps, {machine()}, {' '.join(args.sets)}")
         print(measured(evaluation.parent.parent))
 

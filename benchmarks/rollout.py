@@ -21,12 +21,12 @@ from typing import Any
 import torch
 import transformers
 
-from harness import tiny
-from harness.codec import Codec
+from harness.core.records import Prompt, Sampling
 from harness.engines.base import Request
 from harness.engines.transformers import TransformersEngine
-from harness.models import Loaded
-from harness.records import Prompt, Sampling
+from harness.models import tiny
+from harness.models.codec import Codec
+from harness.models.loading import Loaded
 
 VOCABULARY = 8192
 PAD = 0

@@ -11,8 +11,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness import tiny
-from harness.records import ImagePatches, Prompt
+from harness.core.records import ImagePatches, Prompt
+from harness.models import tiny
 from rewards import losses
 from trainers.batching import Item
 

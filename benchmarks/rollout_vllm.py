@@ -30,7 +30,7 @@ def policy(folder: Path, hidden: int, layers: int) -> Path:
     import torch
     import transformers
 
-    from harness import tiny
+    from harness.models import tiny
 
     tokens = tiny.tokenizer()
     config = transformers.Qwen2Config(
@@ -68,8 +68,8 @@ def workload(prompts: int, seed: int) -> list[tuple[tuple[int, ...], int]]:
 
 def ours(engine: Any, work: list[tuple[tuple[int, ...], int]], group: int) -> int:
     """Tokens that our engine gave."""
+    from harness.core.records import Prompt, Sampling
     from harness.engines.base import Request
-    from harness.records import Prompt, Sampling
 
     requests = [
         Request(

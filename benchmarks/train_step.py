@@ -32,11 +32,11 @@ import transformers
 from rollout_batch import FIRST_TOKEN, SIZES, VOCABULARY, Size, Work, make_model, make_work
 from torch import Tensor
 
-from harness import models, tiny
-from harness.codec import Codec
+from harness.core.records import Sampling
 from harness.engines.base import Request
 from harness.engines.transformers import TransformersEngine
-from harness.records import Sampling
+from harness.models import loading, tiny
+from harness.models.codec import Codec
 from rewards import losses
 from trainers.batching import scatter
 from trainers.policy import Policy
@@ -78,7 +78,7 @@ class Ours:
         """Weights into the engine, then a response of its length for every row."""
         if self.engine is None:
             kind = "tiny-vl" if self.multimodal else "tiny-lm"
-            loaded = models.load(tiny.build(kind, self.folder / kind))
+            loaded = loading.load(tiny.build(kind, self.folder / kind))
             loaded = replace(loaded, model=make_model(self.multimodal, self.size).eval())
             self.engine = Timed(loaded, Codec(loaded.tokenizer, loaded.model.generation_config))
         self.engine.sync(self.policy.export(), self.engine.version + 1)
@@ -120,7 +120,7 @@ class Theirs:
 
         make_trainer: Any = trl.GRPOTrainer
         trl.trainer.utils._use_triton = lambda device: True  # response tokens only, as on CUDA
-        loaded = models.load(tiny.build("tiny-vl" if multimodal else "tiny-lm", folder / f"trl-{multimodal}"))
+        loaded = loading.load(tiny.build("tiny-vl" if multimodal else "tiny-lm", folder / f"trl-{multimodal}"))
         model = make_model(multimodal, size)
         if multimodal and not train_tower:
             model.model.visual.requires_grad_(False)

@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.records import Answer, AnswerType
+from harness.core.records import Answer, AnswerType
 from rewards.verifier.pool import Job, Verifier
-from tasks.base import resolve
+from tasks.resolve import resolve
 
 LENGTHS = (2_000, 8_000, 32_000)
 FILLER = (

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.errors import RunError, UnknownNameError, near
-from harness.runs import Finished, evaluations, write_text
-from harness.terminal import stdout
+from harness.core.errors import RunError, UnknownNameError, near
+from harness.core.files import write_text
+from harness.core.runs import Finished, evaluations
+from harness.core.terminal import stdout
 from leaderboards import text
 from leaderboards.table import Table, build
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics import Z95, question_bootstrap, wilson
+from harness.evaluation.metrics import Z95, question_bootstrap, wilson
 
 Matrix = NDArray[np.float64]
 RESAMPLES = 4000

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import digest
-from harness.errors import RunError
-from harness.runs import Finished
+from harness.core.config import digest
+from harness.core.errors import RunError
+from harness.core.runs import Finished
 from leaderboards.stats import Difference, Matrix, compare, holm, interval
 
 ALPHA = 0.05

@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError, near
-from harness.records import Example, Prompt, PromptStyle, Rollout, Sampling, Verdict
-from harness.registry import Registry
+from harness.core.errors import ConfigError, near
+from harness.core.records import Example, Prompt, PromptStyle, Rollout, Sampling, Verdict
+from harness.core.registry import Registry
 from rewards import losses
-from rewards.signals import Chunk as Chunk
-from rewards.signals import Pass as Pass
-from rewards.signals import Row as Row
-from rewards.signals import View as View
+from rewards.support.signals import Chunk as Chunk
+from rewards.support.signals import Pass as Pass
+from rewards.support.signals import Row as Row
+from rewards.support.signals import View as View
 
 
 @dataclass(frozen=True, slots=True)

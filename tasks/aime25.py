@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Answer
+from harness.core.records import Answer
 from tasks.base import Hub, task
-from tasks.golds import whole
-from tasks.mathematics import GOLDS, MathTask
+from tasks.support.golds import whole
+from tasks.support.mathematics import GOLDS, MathTask
 
 
 @task.register("aime25")

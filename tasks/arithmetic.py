@@ -12,9 +12,9 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Task, task, user
-from tasks.generated import draw_items
+from tasks.support.splits import draw_items
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,7 @@
 A task file states facts (hub source, columns, licence, version), `parse(row)` and, where the benchmark has an answer
 rule of its own, a module-level `official(answer, response, extracted=None)` that runs in the verifier's workers. Importing
 it does no work and needs no network. Rows come from the hub through `datasets`, or from `--data-dir` in the benchmark's
-own layout or in the hub's columns (tasks/sources.py).
+own layout or in the hub's columns (tasks/support/sources.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.errors import DataError, UnknownNameError, near
-from harness.records import Example, ImageSlot, LazyImage, Message, Sample, Text
-from harness.registry import Registry
-from tasks.sources import Hub, decode_image, hub_file, hub_tables, local_rows, open_image, read_jsonl, table_rows
+from harness.core.errors import DataError, UnknownNameError, near
+from harness.core.records import Example, ImageSlot, LazyImage, Message, Sample, Text
+from harness.core.registry import Registry
+from tasks.support.sources import (
+    Hub,
+    decode_image,
+    hub_file,
+    hub_tables,
+    local_rows,
+    open_image,
+    read_jsonl,
+    table_rows,
+)
 
-__all__ = ["Hub", "Task", "decode_image", "fingerprint", "open_image", "read_jsonl", "resolve", "task", "user"]
+__all__ = ["Hub", "Task", "decode_image", "fingerprint", "open_image", "read_jsonl", "task", "user"]
 
 
 class Task:
@@ -64,7 +73,7 @@ class Task:
 
     def right(self, example: Example) -> Sequence[str]:
         """Right responses for the self-proof: each gold in the form that the task's rules ask for."""
-        from tasks.contract import marked
+        from tasks.support.golds import marked
 
         return marked(example.answer)
 
@@ -155,26 +164,3 @@ def user(text: str, images: int = 0) -> tuple[Message, ...]:
 
 task: Registry[type[Task]] = Registry("task", "tasks", "rlfr_eval.tasks")
 """Registry of tasks: `@task.register("math500")`."""
-
-
-def resolve(name: str, data_dir: Path | None = None) -> Task:
-    """`mathvision` or `mathvision-testmini` as a Task; `file:PATH.jsonl` is a task without code, `lm_eval/NAME` one of lm-eval.
-
-    Raises UnknownNameError with near matches.
-    """
-    if name.startswith("file:"):
-        from tasks.jsonl import FileTask
-
-        return FileTask(name)
-    if name.startswith("lm_eval/"):
-        from tasks.lm_eval_task import LmEvalTask
-
-        return LmEvalTask(name, data_dir)
-    keys = task.keys()
-    if name in keys:
-        return task.get(name)(None, data_dir)
-    owners: Sequence[str] = [k for k in keys if name.startswith(k + "-")]
-    if owners:
-        key = max(owners, key=len)
-        return task.get(key)(name[len(key) + 1 :], data_dir)
-    raise UnknownNameError(f"unknown task '{name}'", near(name, keys) + " (rlfr-eval list tasks)")

@@ -1,6 +1,6 @@
 """Small charts with questions of one to several reading steps, generated; the task of the tiny multimodal policy.
 
-In: nothing (no download). Out: a picture (tasks/drawing.py), a short question and a solution that reads the values it
+In: nothing (no download). Out: a picture (tasks/support/drawing.py), a short question and a solution that reads the values it
 needs: `A-C=?` -> `A=7; C=3; 7-3=4; \\boxed{4}`. Level 1 reads one value, level 2 two values, level 3 all of them. No
 chart is in two splits, whatever is asked about it.
 """
@@ -12,10 +12,10 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.records import Answer, AnswerType, Example, LazyImage
+from harness.core.records import Answer, AnswerType, Example, LazyImage
 from tasks.base import Task, task, user
-from tasks.drawing import PARTS, TOP, Chart, draw
-from tasks.generated import draw_items
+from tasks.support.drawing import PARTS, TOP, Chart, draw
+from tasks.support.splits import draw_items
 
 if TYPE_CHECKING:
     from pathlib import Path

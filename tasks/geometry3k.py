@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Example
+from harness.core.records import Example
 from tasks.base import Hub, Task, task, user
-from tasks.chats import plain
-from tasks.golds import typed
+from tasks.support.chats import plain
+from tasks.support.golds import typed
 
 
 @task.register("geometry3k")

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.errors import DataError
-from harness.records import Answer, Example
+from harness.core.errors import DataError
+from harness.core.records import Answer, Example
 from tasks.base import Hub, task
-from tasks.golds import whole
-from tasks.mathematics import MathTask
+from tasks.support.golds import whole
+from tasks.support.mathematics import MathTask
 
 _HASHES = re.compile(r"#### (-?[0-9.,]+)")
 _WRONG = {"Marin and his neighbor Nancy": "wrong gold: 150, should be 240"}
@@ -26,7 +26,7 @@ _WRONG = {"Marin and his neighbor Nancy": "wrong gold: 150, should be 240"}
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The authors' rule; the marked final answer where the response has no `####` line."""
-    from rewards.verifier import equivalence, extract
+    from rewards.verifier.answers import equivalence, extract
 
     found = _HASHES.search(response) if extracted is None else None
     if found:

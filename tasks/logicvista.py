@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, Task, task, user
-from tasks.golds import choice, typed
-from tasks.reading import after_answer, conclusion
+from tasks.support.golds import choice, typed
+from tasks.support.reading import after_answer, conclusion
 
 _NAMED = re.compile(r"\(?[A-I]\)?(?:(?:\s*(?:,|and|&)\s*|\s+)\(?[A-I]\)?)*(?=[\s.:),]|$)(?!\s+[a-z])")
 _EMPTY = "the source has neither question nor answer"

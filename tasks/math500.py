@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tasks.base import Hub, task
-from tasks.mathematics import MathTask
+from tasks.support.mathematics import MathTask
 
 
 @task.register("math500")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks.base import Hub, task
-from tasks.mathematics import MathTask
+from tasks.support.mathematics import MathTask
 
 
 @task.register("math-lvl3to5-8k")

@@ -17,10 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.records import Answer, AnswerType, Example, Sample
+from harness.core.records import Answer, AnswerType, Example, Sample
 from tasks.base import Hub, Task, task, user
-from tasks.golds import choice, typed
-from tasks.reading import LETTERS, after_answer, conclusion, number, option
+from tasks.support.golds import choice, typed
+from tasks.support.reading import LETTERS, after_answer, conclusion, number, option
 
 _VERSIONS = ("text_dominant", "text_lite", "vision_intensive", "vision_dominant", "vision_only")
 _ALL = Hub("AI4Math/MathVerse", "testmini", "testmini")
@@ -37,7 +37,7 @@ _BROKEN = {"{8}{5} \\pi": "broken gold: {8}{5} \\pi", "-4.9\n-4.9": "gold given 
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The letter or the value that the response concludes with, by rules instead of the authors' judge."""
-    from rewards.verifier import equivalence
+    from rewards.verifier.answers import equivalence
 
     said = extracted if extracted is not None else _extraction(answer, response)
     if not said:

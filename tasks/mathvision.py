@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Answer, Example
+from harness.core.records import Answer, Example
 from tasks.base import Hub, Task, task, user
-from tasks.golds import choice, typed
+from tasks.support.golds import choice, typed
 
 LETTERS = "ABCDE"
 NOTES = {
@@ -77,7 +77,7 @@ def gold(text: str, options: tuple[str, ...]) -> Answer:
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str, str]:
     """The authors' rule: right when the answer read from the text equals the gold or the text of the gold's option."""
-    from rewards.verifier import rounded
+    from rewards.verifier.answers import rounded
 
     found = read(response) if extracted is None else extracted
     values = list(answer.golds)

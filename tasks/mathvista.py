@@ -6,7 +6,7 @@ Columns pid, question, image, decoded_image, choices, unit, precision, answer, q
 Authors' rule: GPT-4 extracts the answer; a choice is the first bracketed letter, else the letter, else **the option
 nearest by edit distance**, so that even an empty extraction selects an option (16.8 % of the items are then right); an
 integer is truncated, a float rounded to the item's precision. `official` applies it to a stored extraction or, where there
-is none, to an extraction by rules (tasks/reading.py); reasons starting with `nearest` mark guess credit.
+is none, to an extraction by rules (tasks/support/reading.py); reasons starting with `nearest` mark guess credit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.errors import attempt
-from harness.records import Answer, AnswerType, Example
+from harness.core.errors import attempt
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, Task, task, user
-from tasks.reading import LETTERS, edit_distance, number, option
+from tasks.support.reading import LETTERS, edit_distance, number, option
 
 _ENDINGS = {
     "multi_choice": "and provide the correct option letter, e.g., A, B, C, D, at the end.",

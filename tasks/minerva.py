@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.records import Answer, Example
+from harness.core.records import Answer, Example
 from tasks.base import Hub, fingerprint, task
-from tasks.golds import typed
-from tasks.mathematics import MathTask
+from tasks.support.golds import typed
+from tasks.support.mathematics import MathTask
 
 _ROWS = 272
 _ANCHORS = {48: "4594f14cbdd3", 266: "f7210d59375f"}
@@ -86,8 +86,8 @@ def _suite_rows(problems: list[str]) -> list[int | None]:
 
 
 def _boxed(row: Mapping[str, Any]) -> str:
-    from rewards.verifier.extract import final_answer
-    from tasks.golds import AnswerType
+    from rewards.verifier.answers.extract import final_answer
+    from tasks.support.golds import AnswerType
 
     return str(row.get("answer") or final_answer(str(row.get("solution", "")), AnswerType.EXPRESSION) or "")
 

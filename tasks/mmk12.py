@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.records import Example
+from harness.core.records import Example
 from tasks.base import Hub, Task, task, user
-from tasks.chats import lettered_or_typed, plain
+from tasks.support.chats import lettered_or_typed, plain
 
 
 @task.register("mmk12")

@@ -8,7 +8,7 @@ is part of the result. Open golds may be lists, any entry of which is right.
 Authors' rule: for choices a bracketed letter, else a letter between blanks, else (more than five words) an option's text, the
 latest of several. Where there is none they **draw an option at random**: here the letter in a box or answer tag counts, which
 their rule does not read (reasons `marked_*`), and without one the answer is wrong (`random_fallback`). For open
-questions: right when what the response says (tasks/mmmu_answers.py) holds a gold string or equals a gold number to two
+questions: right when what the response says (tasks/support/mmmu_answers.py) holds a gold string or equals a gold number to two
 decimals. `aggregate` has the macro averages over subjects and over the six domains.
 """
 
@@ -20,11 +20,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.errors import DataError, attempt
-from harness.records import Answer, AnswerType, Example, ImageSlot, Message, Sample, Text
+from harness.core.errors import DataError, attempt
+from harness.core.records import Answer, AnswerType, Example, ImageSlot, Message, Sample, Text
 from tasks.base import Hub, Task, task
-from tasks.mmmu_answers import letter_of, normal, statements
-from tasks.reading import LETTERS, conclusion
+from tasks.support.mmmu_answers import letter_of, normal, statements
+from tasks.support.reading import LETTERS, conclusion
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -52,7 +52,7 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
 
 def _choice(answer: Answer, said: str) -> tuple[bool, str | None, str]:
     """The authors' letter; where they would draw one, the letter in a box or answer tag, if there is one."""
-    from rewards.verifier import equivalence
+    from rewards.verifier.answers import equivalence
 
     letter = letter_of(said, answer.choices)
     if letter is not None:

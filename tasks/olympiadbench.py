@@ -19,9 +19,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, task
-from tasks.mathematics import GOLDS, MathTask
+from tasks.support.mathematics import GOLDS, MathTask
 
 _NOTES = {"$221,$8$": "broken gold: $221,$8$ read as 221,8", "$t(0,4]$": "broken gold: $t(0,4]$ is the interval (0,4]"}
 _EDGES = " \n$,.:;^_=+`!@#%&*~"
@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"[-+]?\d{1,400}(?:\.\d*)?")
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The authors' rule without their parser; see above."""
-    from rewards.verifier import structure, symbolic
+    from rewards.verifier.answers import structure, symbolic
 
     said = extracted if extracted is not None else response.rpartition("So the final answer is")[2]
     given = _tidy(_content(said) if extracted is None else said)
@@ -95,7 +95,7 @@ def _paired(golds: list[str], answers: list[str], tolerance: Fraction) -> bool:
 
 
 def _equal(gold: str, given: str, tolerance: Fraction) -> bool:
-    from rewards.verifier import expressions, symbolic
+    from rewards.verifier.answers import expressions, symbolic
 
     if gold == given:
         return True
@@ -116,7 +116,7 @@ def _equal(gold: str, given: str, tolerance: Fraction) -> bool:
 
 def _constant(text: str) -> Any:
     """The value of an expression without names, exact or as a number of 30 digits; None for anything else."""
-    from rewards.verifier import normal, rational, symbolic
+    from rewards.verifier.answers import normal, rational, symbolic
 
     try:
         tree = symbolic.read(normal.clean(text))

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.records import Example
+from harness.core.records import Example
 from tasks.base import Hub, task
-from tasks.mathematics import MathTask
+from tasks.support.mathematics import MathTask
 
 
 @task.register("openr1-math")

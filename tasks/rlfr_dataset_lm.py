@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.errors import DataError
-from harness.records import AnswerType, Example
+from harness.core.errors import DataError
+from harness.core.records import AnswerType, Example
 from tasks.base import Hub, task, user
-from tasks.chats import question_and_reply
-from tasks.golds import typed
-from tasks.mathematics import MathTask
+from tasks.support.chats import question_and_reply
+from tasks.support.golds import typed
+from tasks.support.mathematics import MathTask
 
 
 @task.register("rlfr-dataset-lm")
@@ -32,7 +32,7 @@ class RlfrDatasetLm(MathTask):
     def parse(self, row: Mapping[str, Any], item: str) -> Example:
         if self.split == "train":
             return super().parse(row, item)
-        from rewards.verifier.extract import final_answer
+        from rewards.verifier.answers.extract import final_answer
 
         question, reply = question_and_reply(row)
         if not question or not reply:

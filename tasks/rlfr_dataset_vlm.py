@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.errors import DataError
-from harness.records import Answer, AnswerType, Example
+from harness.core.errors import DataError
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, Task, task, user
-from tasks.chats import lettered_or_typed, question_and_reply
+from tasks.support.chats import lettered_or_typed, question_and_reply
 
 
 @task.register("rlfr-dataset-vlm")
@@ -46,7 +46,7 @@ class RlfrDatasetVlm(Task):
         )
 
     def _gold(self, row: Mapping[str, Any], question: str, reply: str | None) -> Answer:
-        from rewards.verifier.extract import final_answer
+        from rewards.verifier.answers.extract import final_answer
 
         gold = row.get("answer")
         if gold is None and reply:

@@ -12,11 +12,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.errors import DataError
-from harness.records import Answer, Example
+from harness.core.errors import DataError
+from harness.core.records import Answer, Example
 from tasks.base import Hub, Task, task, user
-from tasks.golds import choice
-from tasks.reading import conclusion
+from tasks.support.golds import choice
+from tasks.support.reading import conclusion
 
 _ASK = (
     "\nSolve the complex visual logical reasoning problem through step-by-step reasoning. Think about the "

@@ -17,9 +17,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.records import Answer, Example, Sample
+from harness.core.records import Answer, Example, Sample
 from tasks.base import Hub, Task, task, user
-from tasks.golds import choice
+from tasks.support.golds import choice
 
 _LABEL = re.compile(r"(?:^|[;\s])\s*([A-H])\.\s*(?=[^;\s])")
 LETTERS = "ABCDEFGH"
@@ -27,7 +27,7 @@ LETTERS = "ABCDEFGH"
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
     """The authors' letter, else the marked one."""
-    from rewards.verifier import equivalence, extract
+    from rewards.verifier.answers import equivalence, extract
 
     said = response if extracted is None else extracted
     tail = re.sub("[<>:.]", "", said.rpartition("Answer")[2].strip()).strip()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness import cli
+from harness.cli import app
 from tests.conftest import ROOT
-from tests.harness.test_pipeline import SHORT
+from tests.harness.pipeline.test_pipeline import SHORT
 
 README = (ROOT / "README.md").read_text("utf-8")
 PACKAGES = ("harness", "tasks", "rewards", "trainers", "leaderboards")
@@ -34,7 +34,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def _yaml() -> str:
-    from harness.config import assign, parse_set, to_yaml
+    from harness.core.config import assign, parse_set, to_yaml
 
     values: dict[str, Any] = {}
     for item in SHORT:
@@ -51,7 +51,7 @@ def test_the_readmes_commands_run_in_order(desk: Path, capsys: pytest.CaptureFix
             words += ["--config", "short.yaml", "--limit", "4"]
         if "RUN" in words:
             words[words.index("RUN")] = str(next((desk / "runs").glob("*/grpo/*/s*")))
-        code = cli.main(words)
+        code = app.main(words)
         said = capsys.readouterr()
         assert code == 0, f"rlfr-eval {command}\n{said.err}"
         assert said.out.strip(), f"rlfr-eval {command} printed nothing"
@@ -83,7 +83,7 @@ def test_math_verify_is_imported_by_the_verifier_only() -> None:
 def test_only_errors_swallows_broadly() -> None:
     for where, _, tree in sources():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ExceptHandler) and where != "harness/errors.py":
+            if isinstance(node, ast.ExceptHandler) and where != "harness/core/errors.py":
                 broad = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
                 assert not broad or isinstance(node.body[-1], ast.Raise), f"{where}:{node.lineno}"
 

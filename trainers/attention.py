@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.errors import TrainingError
+from harness.core.errors import TrainingError
 from trainers.batching import Segments
 
 NAME = "grouped"

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import TrainingError
-from harness.records import Prompt
+from harness.core.errors import TrainingError
+from harness.core.records import Prompt
 
 
 @dataclass(frozen=True, slots=True)

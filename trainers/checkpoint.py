@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import RunError, attempt
+from harness.core.errors import RunError, attempt
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], keep: int = 2) -> Path:

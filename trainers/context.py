@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import DataError, TrainingError
-from harness.records import Example, Prompt
+from harness.core.errors import DataError, TrainingError
+from harness.core.records import Example, Prompt
 from rewards.method import Chunk, Pass
 from trainers.batching import Item, scatter, scatter_states
 from trainers.passes import layer_indices

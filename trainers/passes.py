@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from harness.errors import TrainingError
-from harness.records import Prompt
+from harness.core.errors import TrainingError
+from harness.core.records import Prompt
 from rewards.method import Batch, Chunk, Method, Pass, Row, View
 from trainers.batching import Item, MicroBatch, scatter, scatter_states
 from trainers.policy import Output, Policy

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from harness.config import Lora
-from harness.errors import ModelError, TrainingError
-from harness.records import Prompt
-from trainers import attention, weights
+from harness.core.config import Lora
+from harness.core.errors import ModelError, TrainingError
+from harness.core.records import Prompt
+from trainers import attention, weight_bank
 from trainers.batching import Item, MicroBatch, plan
 from trainers.head import product_dtype, raw_logits, token_scores
-from trainers.reference import padded_logp
+from trainers.padded_oracle import padded_logp
 
 CHECK_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
 """Largest difference of a log-probability between the packed pass and the padded one; a layout fault gives 2 to 4."""
@@ -105,7 +105,7 @@ class Policy(nn.Module):
             self.parts.visual.requires_grad_(False)
         self.adapted = lora is not None
         if lora is not None:
-            weights.add_adapters(model, self.parts.trunk, lora)
+            weight_bank.add_adapters(model, self.parts.trunk, lora)
         self.tower_trains = any(p.requires_grad for p in self.parts.visual.parameters()) if self.parts.visual else False
         attention.register()
         self._implement(attention.NAME)
@@ -292,21 +292,21 @@ class Policy(nn.Module):
         if which == "old":
             yield
         elif self.adapted:
-            with weights.without_adapters(self.model):
+            with weight_bank.without_adapters(self.model):
                 yield
         elif self._start is None:
             raise TrainingError("the start policy was not kept", "call keep_start before the first step")
         else:
-            with torch.no_grad(), weights.swapped(self.trainable(), self._start):
+            with torch.no_grad(), weight_bank.swapped(self.trainable(), self._start):
                 yield
 
     def export(self) -> Iterator[tuple[str, Tensor]]:
         """Full weights under the names of the hub's files, one at a time, detached; adapters merged aside."""
-        return weights.export(self.model)
+        return weight_bank.export(self.model)
 
     def save(self, folder: str | Path) -> None:
         """An ordinary hub folder (weights, configuration, tokenizer, processor), whole or not at all."""
-        weights.save(self.model, self.tokenizer, self.processor, Path(folder))
+        weight_bank.save(self.model, self.tokenizer, self.processor, Path(folder))
 
     # --- guards ---------------------------------------------------------------------------------------------------------
 

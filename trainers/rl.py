@@ -19,20 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.config import Recipe
+from harness.core.config import Recipe
+from harness.core.errors import EngineError, TrainingError
+from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
-from harness.errors import EngineError, TrainingError
-from harness.records import Example, Prompt, Sampling
 from rewards.method import Batch, Group, Method, Progress
 from trainers import checkpoint
 from trainers.batching import Item
 from trainers.context import TrainerContext
-from trainers.metrics import step_metrics
+from trainers.gradient import START, Gradient, Tally, advantage_of
 from trainers.passes import items, run_passes
 from trainers.policy import Policy
-from trainers.rollouts import Sampler, assemble, prompts_at
+from trainers.sampling import Sampler, assemble, prompts_at
 from trainers.sft import cosine
-from trainers.steps import START, Gradient, Tally, advantage_of
+from trainers.step_metrics import step_metrics
 
 PROBE_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
 """Largest allowed difference of a log-probability between engine and trainer on the probe prompts, by dtype."""

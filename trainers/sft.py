@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from harness.config import ColdStart
-from harness.errors import DataError, TrainingError
-from harness.records import Example
+from harness.core.config import ColdStart
+from harness.core.errors import DataError, TrainingError
+from harness.core.records import Example
 from trainers.batching import Item
 from trainers.muon import Muon
 from trainers.policy import Policy
-from trainers.rollouts import prompts_at, stable_seed
+from trainers.sampling import prompts_at, stable_seed
 
 
 def train(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import ConfigError
 from harness.engines.base import Engine, engine
 from harness.engines.choose import choose
-from harness.errors import ConfigError
 
 
 def create(

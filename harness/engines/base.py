@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.errors import ConfigError
-from harness.records import Prompt, Rollout, Sampling
-from harness.registry import Registry
+from harness.core.errors import ConfigError
+from harness.core.records import Prompt, Rollout, Sampling
+from harness.core.registry import Registry
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ from __future__ import annotations
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError, EngineError
+from harness.core.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
-    from harness.config import Recipe
+    from harness.core.config import Recipe
 
 GPU_SHARE = {"training": 0.45, "evaluation": 0.9}
 """Share of a GPU's memory that vLLM takes where engine.gpu_memory is not set: a trainer needs the other half."""

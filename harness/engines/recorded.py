@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import DataError
+from harness.core.records import Finish, Rollout
 from harness.engines.base import Engine, Request, engine
-from harness.errors import DataError
-from harness.records import Finish, Rollout
 
 
 @engine.register("recorded")

@@ -19,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from harness.engines.answers import REMEDY, check_request, read_policy, room, whole_rollout
+from harness.core.errors import ConfigError, EngineError
+from harness.core.records import Prompt, Rollout
 from harness.engines.base import Engine, Request, engine
-from harness.engines.streams import request_seed
-from harness.errors import ConfigError, EngineError
-from harness.records import Prompt, Rollout
+from harness.engines.support.responses import REMEDY, check_request, read_policy, room, whole_rollout
+from harness.engines.support.streams import request_seed
 
 TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
@@ -69,9 +69,9 @@ class ServedEngine(Engine):
         **settings: Any,
     ) -> ServedEngine:
         """The engine over the server that serves the policy at `path`. Raises ConfigError for an adapter folder."""
-        from harness import models
+        from harness.models import hub
 
-        folder, _ = models.resolve(path, revision)
+        folder, _ = hub.resolve(path, revision)
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{path} is an adapter, the server needs a whole policy", "serve and name the merged one")
         return cls(folder, names=(str(path), Path(path).name), batch=batch, **settings)

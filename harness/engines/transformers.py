@@ -15,17 +15,17 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.codec import Codec
+from harness.core.errors import EngineError
+from harness.core.records import Finish, Rollout
 from harness.engines.base import Engine, Request, engine
-from harness.errors import EngineError
-from harness.records import Finish, Rollout
+from harness.models.codec import Codec
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engines.cache import KeyValues, RowCache
-    from harness.engines.sampling import Decoding, Uniforms
-    from harness.models import Loaded
+    from harness.engines.support.kv_cache import KeyValues, RowCache
+    from harness.engines.support.sampling import Decoding, Uniforms
+    from harness.models.loading import Loaded
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class TransformersEngine(Engine):
         cls, path: str | Path, revision: str | None = None, dtype: str = "float32", device: str = "cpu", batch: int = 64
     ) -> TransformersEngine:
         """The engine over a policy of its own, loaded from `path`. Raises ModelError."""
-        from harness import models
+        from harness.models import loading
 
-        return cls(models.load(path, revision, dtype, device), batch=batch, device=device)
+        return cls(loading.load(path, revision, dtype, device), batch=batch, device=device)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
         """Rollouts as they finish. Their tokens depend on (seed, version, prompt, sample index), not on the batch.
@@ -105,7 +105,7 @@ class TransformersEngine(Engine):
         return self._generate(deque(requests))
 
     def _generate(self, queue: deque[Request]) -> Iterator[Rollout]:
-        from harness.engines.cache import RowCache
+        from harness.engines.support.kv_cache import RowCache
 
         self._generating = True
         cache, rows, prefilled = RowCache(self.batch), list[_Row](), None
@@ -135,7 +135,7 @@ class TransformersEngine(Engine):
         import torch
         from transformers import DynamicCache
 
-        from harness.engines.sampling import score
+        from harness.engines.support.sampling import score
 
         cache = DynamicCache(config=self.model.config.get_text_config())
         inputs, following = self._inputs(request)
@@ -178,7 +178,7 @@ class TransformersEngine(Engine):
 
     def _start(self, prefilled: _Prefilled, rows: list[_Row], cache: RowCache) -> Iterator[Rollout]:
         """Begin as many samples as there is room for; their first token comes from the prefill's logits."""
-        from harness.engines.sampling import Decoding, Uniforms, draw
+        from harness.engines.support.sampling import Decoding, Uniforms, draw
 
         request = prefilled.request
         indices = [prefilled.waiting.popleft() for _ in range(min(self.batch - len(rows), len(prefilled.waiting)))]
@@ -208,7 +208,7 @@ class TransformersEngine(Engine):
         """One more token for every row. Returns the places of the rows that it finished."""
         import torch
 
-        from harness.engines.sampling import draw
+        from harness.engines.support.sampling import draw
 
         ids = torch.tensor([[row.tokens[-1]] for row in rows], device=self.device)
         positions = torch.tensor([[row.position] for row in rows], device=self.device)
@@ -229,7 +229,7 @@ class TransformersEngine(Engine):
         return [place for place, row in enumerate(rows) if self._finished(row)]
 
     def _decoding(self, rows: Sequence[_Row]) -> Decoding:
-        from harness.engines.sampling import Decoding
+        from harness.engines.support.sampling import Decoding
 
         return Decoding.of([row.request.sampling for row in rows], self.device)
 
@@ -296,8 +296,7 @@ class TransformersEngine(Engine):
         """
         import torch
 
-        from harness.models import named_weights
-        from trainers.weights import hub_names
+        from harness.models.weights import hub_names, named_weights
 
         if self._generating:
             raise EngineError("weights change while rollouts are generated", "finish or close the generation first")

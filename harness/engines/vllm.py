@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engines.answers import REMEDY, check_request, first_line, read_policy, room, whole_rollout
+from harness.core.errors import EngineError, RlfrEvalError, attempt
+from harness.core.records import Rollout
 from harness.engines.base import Engine, Request, engine
-from harness.engines.streams import CallStream, request_seed, streams_kept
-from harness.errors import EngineError, RlfrEvalError, attempt
-from harness.records import Rollout
+from harness.engines.support.responses import REMEDY, check_request, first_line, read_policy, room, whole_rollout
+from harness.engines.support.streams import CallStream, request_seed, streams_kept
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engines.weights import Names
+    from harness.engines.support.weight_names import Names
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -104,7 +104,7 @@ class VLLMEngine(Engine):
         **settings: Any,
     ) -> VLLMEngine:
         """The engine over the policy at `path` (a hub name, a folder, an adapter folder: merged first)."""
-        from harness.engines.weights import plain_folder
+        from harness.engines.support.weight_names import plain_folder
 
         return cls(plain_folder(path, revision, dtype), dtype, device, batch, **settings)
 
@@ -273,7 +273,7 @@ class VLLMEngine(Engine):
         Raises EngineError for a name that is unknown, doubled or missing, for another shape, and for a weight that reads
         back from vLLM other than it was sent; afterwards the engine generates no more.
         """
-        from harness.engines.weights import SAME, Names, Sent, differing
+        from harness.engines.support.weight_names import SAME, Names, Sent, differing
 
         if self.tensor_parallel > 1:
             raise EngineError("weights cannot be synced over several GPUs", "set engine.tensor_parallel to 1 to train")
@@ -292,7 +292,7 @@ class VLLMEngine(Engine):
     def _replace(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> None:
         """Wake the weights, load, wake the cache, in this order: old cache and new weights never lie side by side.
         Then everything that was computed from the old weights is dropped."""
-        from harness.engines.weights import repack
+        from harness.engines.support.weight_names import repack
 
         llm, core = self._llm, self._llm.llm_engine
         if self._asleep:

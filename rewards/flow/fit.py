@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.errors import ModelError
-from harness.records import Example
+from harness.core.errors import ModelError
+from harness.core.records import Example
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.latents import Trajectory, layer_indices, pairs, pick, trajectories
 from rewards.flow.matching import flow_loss

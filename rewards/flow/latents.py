@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from harness.errors import TrainingError
+from harness.core.errors import TrainingError
 from rewards.flow.matching import Pairs
 
 Pairing = Literal["previous", "next", "identity"]

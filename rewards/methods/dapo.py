@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.records import Example, Side
+from harness.core.records import Example, Side
 from rewards.method import Batch, Draw, Group, Method, Progress, method
 
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.records import Example
+from harness.core.records import Example
 from rewards import losses
 from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Context, Draw, Group, Method, Now, Pass, Progress, Row, View, method
-from rewards.views import mask_patches, noise_patches
+from rewards.support.views import mask_patches, noise_patches
 
 
 @method.register("dvrp")

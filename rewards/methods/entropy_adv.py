@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
+from harness.core.errors import ConfigError
 from rewards.method import Batch, Method, Now, method
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from harness.records import Example, Message, Side, Text
+from harness.core.records import Example, Message, Side, Text
 from rewards.method import Draw, Group, Method, Progress, method
 
 

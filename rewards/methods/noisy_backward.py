@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
+from harness.core.errors import ConfigError
 from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Context, method
 from rewards.methods.dr_grpo import DrGrpo

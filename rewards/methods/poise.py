@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.records import Example
+from harness.core.records import Example
 from rewards.method import Batch, Chunk, Context, Draw, Group, Method, Pass, Progress, method
-from rewards.ridge import Ridge
+from rewards.support.ridge import Ridge
 
 
 @method.register("poise")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.records import Example
+from harness.core.records import Example
 from rewards.method import Batch, Draw, Group, Progress, method
 from rewards.methods.dapo import Dapo
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.records import PromptStyle
+from harness.core.records import PromptStyle
 from rewards.flow.score import auroc
 from rewards.method import Batch, Context, method
 from rewards.methods.dr_grpo import DrGrpo

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
+from harness.core.errors import ConfigError
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField, default_depth
 from rewards.flow.filter import Norm, flow_reward, fluctuation

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.records import PromptStyle
-from rewards import splice
+from harness.core.records import PromptStyle
 from rewards.method import Batch, Chunk, Context, Method, Pass, Row, View, method
+from rewards.support import splice
 
 _FORM = re.compile(r"\s*<think>(?:(?!</?think>).)*</think>\s*<answer>(?:(?!</?answer>).)*</answer>\s*", re.DOTALL)
 

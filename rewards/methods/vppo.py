@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.records import Example
+from harness.core.records import Example
 from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Context, Draw, Group, Now, Pass, Progress, Row, View, method
 from rewards.methods.dapo import Dapo
-from rewards.views import mask_patches
+from rewards.support.views import mask_patches
 
 
 @method.register("vppo")

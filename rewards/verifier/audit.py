@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harness.records import Answer, AnswerType, Status, Verdict
+from harness.core.records import Answer, AnswerType, Status, Verdict
 
 PROTOCOL = "audit"
 SHARE = 0.05
@@ -86,8 +86,8 @@ def _elements(golds: tuple[str, ...], extracted: str) -> bool | None:
 
 
 def _expression(gold: str, extracted: str, answer: Answer) -> bool | None:
-    from harness.errors import attempt
-    from rewards.verifier import compare, normal, symbolic
+    from harness.core.errors import attempt
+    from rewards.verifier.answers import compare, normal, symbolic
 
     left, right = (normal.split_unit(normal.clean(t))[0] for t in (gold, extracted))
     found = compare.equal(left, right)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.errors import attempt
+from harness.core.errors import attempt
 from rewards.verifier import VERSION
 
 MAX_ENTRIES = 50_000
@@ -34,7 +34,7 @@ def versions() -> str:
     """A short digest of everything that decides what a parsed gold looks like."""
     names = ("sympy", "math-verify", "latex2sympy2_extended", "antlr4-python3-runtime")
     found = [f"{name}={importlib.metadata.version(name)}" for name in names]
-    source = Path(__file__).with_name("symbolic.py").read_bytes()
+    source = Path(__file__).parent.joinpath("answers", "symbolic.py").read_bytes()
     return hashlib.sha256(" ".join([str(VERSION), *found]).encode() + source).hexdigest()[:12]
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import attempt
-from harness.records import Answer, AnswerType, Side, Status, Verdict
-from rewards.verifier import ANSWER_SIDE, Reason, audit, equivalence, extract
+from harness.core.errors import attempt
+from harness.core.records import Answer, AnswerType, Side, Status, Verdict
+from rewards.verifier import ANSWER_SIDE, Reason, audit
+from rewards.verifier.answers import equivalence, extract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

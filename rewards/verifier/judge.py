@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import ConfigError, VerifierError
-from harness.records import Answer, AnswerType, Side, Status, Verdict
+from harness.core.errors import ConfigError, VerifierError
+from harness.core.records import Answer, AnswerType, Side, Status, Verdict
 
 PROMPT_VERSION = 1
 """Part of the metric's name; changes with SYSTEM, `prompt` and `read`."""

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from harness.errors import VerifierError, attempt
-from harness.records import AnswerType, Verdict
+from harness.core.errors import VerifierError, attempt
+from harness.core.records import AnswerType, Verdict
 from rewards.verifier import Reason, worker
 from rewards.verifier.grade import ClusterJob, Job, classes, verdict
 
@@ -61,7 +61,7 @@ class _WrongAnswer(Exception):
 class Verifier:
     """Grades jobs in `workers` processes (default: one per core, at most 4), started when first needed.
 
-    deadline: seconds per job. plugins: files for `harness.registry.load_plugin`, loaded in every worker. Use it as a
+    deadline: seconds per job. plugins: files for `harness.core.registry.load_plugin`, loaded in every worker. Use it as a
     context manager, or let it close at exit. Raises VerifierError when workers do not start.
     """
 

@@ -76,7 +76,7 @@ class _Session:
             self.held.clear()
 
     def _prepare(self, job: Any) -> None:
-        from harness.records import AnswerType
+        from harness.core.records import AnswerType
 
         kind = job.answer.type if hasattr(job, "answer") else job.type
         needs = {"symbolic"} if kind in (AnswerType.EXPRESSION, AnswerType.FLOAT) else set()
@@ -95,7 +95,8 @@ class _Session:
         send(self.out, ("go",))
 
     def _use_golds(self, task: str) -> None:
-        from rewards.verifier import cache, symbolic
+        from rewards.verifier import cache
+        from rewards.verifier.answers import symbolic
 
         if task not in self.golds:
             self.golds[task] = cache.Golds(task)
@@ -104,10 +105,10 @@ class _Session:
     def _load(self, name: str) -> None:
         import importlib
 
-        from harness.errors import attempt
+        from harness.core.errors import attempt
 
         if name == "symbolic":
-            from rewards.verifier import symbolic
+            from rewards.verifier.answers import symbolic
 
             symbolic.load()
             symbolic.before_slow_work = self.flush
@@ -127,10 +128,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    import harness.registry
+    import harness.core.registry
 
     for path in plugins:
-        harness.registry.load_plugin(path)
+        harness.core.registry.load_plugin(path)
     session = _Session(out, limit)
     send(out, ("ready",))
     while True:

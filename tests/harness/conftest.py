@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import models, tiny
+from harness.models import loading, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -23,19 +23,19 @@ def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: tiny.build(name, root / name) for name in tiny.NAMES}
 
 
-def _loaded(folder: Path, cache: Path) -> Iterator[models.Loaded]:
+def _loaded(folder: Path, cache: Path) -> Iterator[loading.Loaded]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLFR_EVAL_CACHE", str(cache))
-        yield models.load(folder)
+        yield loading.load(folder)
 
 
 @pytest.fixture(scope="session")
-def tiny_lm(tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Loaded]:
+def tiny_lm(tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[loading.Loaded]:
     """The loaded text policy; tests must not change its weights."""
     yield from _loaded(tiny_folders["tiny-lm"], tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
-def tiny_vl(tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Loaded]:
+def tiny_vl(tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[loading.Loaded]:
     """The loaded vision-language policy; tests must not change its weights."""
     yield from _loaded(tiny_folders["tiny-vl"], tmp_path_factory.mktemp("cache"))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from harness.core.records import Answer, AnswerType, Example, Finish, Prompt, Rollout, Side, Status, Verdict
 from harness.engines.base import Engine, Request
-from harness.records import Answer, AnswerType, Example, Finish, Prompt, Rollout, Side, Status, Verdict
 from tasks.base import user
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_smoke import TEXTS, configuration
-from harness import config
-from harness.memory import GIB, KNOWN_PARAMETERS, count_parameters
+from harness.core import config
+from harness.models.memory import GIB, KNOWN_PARAMETERS, count_parameters
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "gpu.md"
 
@@ -53,7 +53,7 @@ def tower(path: str) -> int:
     """Parameters of the vision tower."""
     import torch
 
-    from harness.models import model_class
+    from harness.models.hub import model_class
 
     made = configuration(path)
     with torch.device("meta"):

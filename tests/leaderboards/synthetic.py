@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.records import Finish, Rollout, Sampling, Side, Status, Verdict
-from harness.runs import RunFacts, run_folder
-from harness.samples import SampleLog, TaskFacts, finish, results_of, to_sample
+from harness.core.records import Finish, Rollout, Sampling, Side, Status, Verdict
+from harness.core.runs import RunFacts, run_folder
+from harness.evaluation.samples import SampleLog, TaskFacts, finish, results_of, to_sample
 from tests.harness.fakes import Exact, example
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.runs import evaluations
+from harness.core.runs import evaluations
 from leaderboards import html, text
 from leaderboards.table import Table, build
 from tests.leaderboards.synthetic import draw, evaluation, facts, runs

@@ -9,7 +9,7 @@ import yaml
 
 import leaderboards
 from rewards.method import method
-from tasks.base import resolve
+from tasks.resolve import resolve
 
 FILE = Path(leaderboards.__file__).parent / "published.yaml"
 

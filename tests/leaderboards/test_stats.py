@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.metrics import wilson
+from harness.evaluation.metrics import wilson
 from leaderboards import stats
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.errors import RunError, UnknownNameError
-from harness.metrics import wilson
-from harness.runs import Finished, evaluations, read_evaluation, read_json, write_json
+from harness.core.errors import RunError, UnknownNameError
+from harness.core.files import read_json, write_json
+from harness.core.runs import Finished, evaluations, read_evaluation
+from harness.evaluation.metrics import wilson
 from leaderboards import board, stats, text
 from leaderboards.table import Row, Table, build
 from tests.leaderboards.synthetic import draw, evaluation, facts, runs

@@ -16,7 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.records import Answer, AnswerType, Example, Finish, ImagePatches, Prompt, Rollout, Side, Status, Verdict
+from harness.core.records import (
+    Answer,
+    AnswerType,
+    Example,
+    Finish,
+    ImagePatches,
+    Prompt,
+    Rollout,
+    Side,
+    Status,
+    Verdict,
+)
 from rewards.method import Batch, Chunk, Pass, Progress, totals
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import ConfigError, ModelError
+from harness.core.errors import ConfigError, ModelError
 from rewards.flow import fit
 from rewards.method import Batch, Chunk, Now, Pending, Progress, method
 from tests.rewards.conftest import FakeContext, make_batch, make_chunk, make_example

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import tiny
+from harness.models import tiny
 from rewards.method import Batch, Progress, method
 from tests.trainers.workbench import recipe, trainer
 from trainers.passes import run_passes

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
-from harness.records import Side, Status, Verdict
+from harness.core.errors import ConfigError
+from harness.core.records import Side, Status, Verdict
 from rewards.method import Batch, Draw, Group, Method, Now, Progress, method
 from rewards.methods.dapo import overlong
 from rewards.methods.high_entropy_tokens import quantile

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from rewards.method import Chunk, Now, Progress, Row, method
 from rewards.methods.self_certainty import certainty
-from rewards.ridge import Ridge
-from rewards.splice import replace_answer
+from rewards.support.ridge import Ridge
+from rewards.support.splice import replace_answer
 from tests.rewards.conftest import FakeContext, make_batch, make_chunk, make_prompt
 
 

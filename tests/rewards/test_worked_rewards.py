@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
-from harness.records import Message, Text
+from harness.core.errors import ConfigError
+from harness.core.records import Message, Text
 from rewards.method import Batch, Draw, Group, Now, Progress, Row, method
 from rewards.methods.pattern_reward import PHRASES, pattern_score
 from rewards.methods.rlcr import calibration_error, confidence
 from rewards.methods.vppo import top_share
-from rewards.views import black, mask_patches, noise_patches
+from rewards.support.views import black, mask_patches, noise_patches
 from tests.rewards.conftest import FakeContext, make_batch, make_example, make_prompt
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import Status
-from harness.registry import load_plugin
-from tasks.base import resolve, task
+from harness.core.records import Status
+from harness.core.registry import load_plugin
+from tasks.base import task
+from tasks.resolve import resolve
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-task.md"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, cli_tasks
-from harness.records import Status, Verdict
+from harness.cli import app, tasks_command
+from harness.core.records import Status, Verdict
 from tasks.base import Hub
-from tasks.contract import Failure, Report
+from tasks.support.proof import Failure, Report
 from tests.tasks.conftest import Write, png
 
 PLUGIN = '''"""Numbers whose own rule is {how}."""
@@ -38,7 +38,7 @@ class Numbers(Task):
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = cli.main([str(w) for w in words])
+    code = app.main([str(w) for w in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -99,14 +99,14 @@ def test_several_tasks_each_get_a_report(capsys: pytest.CaptureFixture[str], sha
 def test_a_report_says_what_is_known_to_be_wrong() -> None:
     report = Report("t", items=3, golds=2, answers=9, ungradeable=["7"], guessed=Counter({"empty": 2}), refused=["4"])
     report.reasons["deadline"] = 1
-    text = "\n".join(cli_tasks.lines(report))
+    text = "\n".join(tasks_command.lines(report))
     assert "t: ok" in text and "never graded: 1 (7)" in text and "lenient rule: empty 2" in text
     assert "refused by the authors' rule (known): 1 (4)" in text and "by reason: deadline 1" in text
     verdict = Verdict(status=Status.CORRECT, protocol="strict", reason="match", extracted="1")
     report.failures = [Failure(str(i), "empty", "strict", "", verdict) for i in range(12)]
-    text = "\n".join(cli_tasks.lines(report))
+    text = "\n".join(tasks_command.lines(report))
     assert "t: FAILED" in text and "12 other answers graded CORRECT: empty 12" in text and "and 2 more" in text
-    nothing = "\n".join(cli_tasks.lines(Report("t", items=1, ungradeable=["7"])))
+    nothing = "\n".join(tasks_command.lines(Report("t", items=1, ungradeable=["7"])))
     assert "t: FAILED" in nothing and "nothing was proved" in nothing
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from harness.errors import DataError
-from harness.records import Answer, AnswerType, Status, Verdict
-from tasks import contract
-from tasks.base import Task, resolve, task
+from harness.core.errors import DataError
+from harness.core.records import Answer, AnswerType, Status, Verdict
+from tasks.base import Task, task
+from tasks.resolve import resolve
+from tasks.support import proof
 from tests.tasks.conftest import SHARED, Write
 from tests.tasks.rows import ROWS
 
-TASKS = Path(contract.__file__).parent
+TASKS = Path(proof.__file__).parents[1]
 FILES = {f.stem.replace("_", "-") for f in TASKS.glob("*.py")}
 KEYS = sorted(FILES.intersection(task.keys()))
 FOLDERS = {"mathvista": "mathvista", "mathvision": "mathvision", "mathverse": "mathverse", "wemath": "wemath",
@@ -102,7 +103,7 @@ def test_the_task_proves_itself(key: str, monkeypatch: pytest.MonkeyPatch, verif
             patch.setattr(socket, "getaddrinfo", _closed)
             patch.setattr(socket.socket, "connect", _closed)
             examples = found.load()
-        report = contract.validate(found, examples[:: max(1, len(examples) // 40)], verifier)
+        report = proof.validate(found, examples[:: max(1, len(examples) // 40)], verifier)
         assert report.ok, "\n".join(map(str, report.failures[:20]))
         for example in examples:
             assert example.task == found.name and example.question.strip()
@@ -115,7 +116,7 @@ def test_the_task_proves_itself_on_rows_in_the_hubs_columns(name: str, tmp_path:
     declared = resolve(name)
     parquet(tmp_path / "data" / f"{declared.hub[declared.split].split}-00000-of-00001.parquet", ROWS[name])
     found = resolve(name, tmp_path)
-    report = contract.validate(found, found.load() * 8, Inline())
+    report = proof.validate(found, found.load() * 8, Inline())
     assert report.ok and report.items == 8 * len(ROWS[name]), "\n".join(map(str, report.failures[:20]))
 
 
@@ -138,7 +139,7 @@ class _Says:
 @pytest.mark.parametrize("status", list(Status))
 def test_a_verifier_that_says_one_thing_to_all_fails_the_proof(status: Status) -> None:
     found = resolve("arithmetic")
-    report = contract.validate(found, found.load()[:20], _Says(status))
+    report = proof.validate(found, found.load()[:20], _Says(status))
     kinds = {failure.kind for failure in report.failures}
     assert not report.ok
     assert ("gold" in kinds) == (status is not Status.CORRECT)
@@ -151,7 +152,7 @@ def test_an_empty_gold_is_reported_not_graded() -> None:
     from dataclasses import replace
 
     empty = replace(example, answer=Answer(type=AnswerType.CHOICE, golds=()))
-    report = contract.validate(found, [empty, example], Inline())
+    report = proof.validate(found, [empty, example], Inline())
     assert report.ungradeable == [example.id] and report.ok
 
 
@@ -164,5 +165,5 @@ def test_golds_that_an_own_rule_refuses_are_counted(shared: Path) -> None:
     """Only the listed ones, and each of them: a list that is no longer true would hide a defect."""
     found = task.get("mathvision")("test", shared / "mathvision")
     listed = [e for e in found.load() if e.id in found.refuses]
-    report = contract.validate(found, listed, Inline())
+    report = proof.validate(found, listed, Inline())
     assert report.ok and report.refused == list(found.refuses)

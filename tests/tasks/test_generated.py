@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from harness.records import AnswerType, Example
-from tasks import arithmetic, charts, drawing
-from tasks.base import resolve
-from tasks.generated import SHARES, SIZES, bucket
+from harness.core.records import AnswerType, Example
+from tasks import arithmetic, charts
+from tasks.resolve import resolve
+from tasks.support import drawing
+from tasks.support.splits import SHARES, SIZES, bucket
 
 SPLITS = ("test", "validation", "train", "expert")
 

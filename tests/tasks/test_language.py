@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import DataError
-from harness.records import Answer, AnswerType
+from harness.core.errors import DataError
+from harness.core.records import Answer, AnswerType
 from tasks import gsm8k, minerva, olympiadbench
-from tasks.base import resolve
-from tasks.golds import typed, whole
+from tasks.resolve import resolve
+from tasks.support.golds import typed, whole
 from tests.tasks.conftest import Write
 
 INTEGER, EXPRESSION, FLOAT = AnswerType.INTEGER, AnswerType.EXPRESSION, AnswerType.FLOAT

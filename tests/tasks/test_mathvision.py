@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ImageError
-from harness.records import Answer, AnswerType, Example, Text
+from harness.core.errors import ImageError
+from harness.core.records import Answer, AnswerType, Example, Text
 from rewards.verifier.grade import Job, grade
-from tasks.base import resolve
 from tasks.mathvision import official, read
+from tasks.resolve import resolve
 
 RECORDED = ("gpt4-cot-text", "internlm-xcomposer2-vl-cot", "qwen-vl-plus")
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.errors import DataError
-from harness.records import Answer, AnswerType, Example, ImageSlot, Sample, Status, Text
-from tasks import logicvista, mathverse, mathvista, mmmu, reading, visulogic, wemath
-from tasks.base import resolve
-from tasks.golds import choice
+from harness.core.errors import DataError
+from harness.core.records import Answer, AnswerType, Example, ImageSlot, Sample, Status, Text
+from tasks import logicvista, mathverse, mathvista, mmmu, visulogic, wemath
+from tasks.resolve import resolve
+from tasks.support import reading
+from tasks.support.golds import choice
 from tests.tasks.conftest import Write, png
 
 RECORDED = {"bard": 348, "gpt4-2shot-solution": 292, "llava-llama-2-13b": 261}

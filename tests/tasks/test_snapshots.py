@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from harness import config, tiny
-from harness.records import Example, ImageSlot, PixelBudget, Prompt, PromptStyle
-from tasks.base import Task, resolve, task
+from harness.core import config
+from harness.core.records import Example, ImageSlot, PixelBudget, Prompt, PromptStyle
+from harness.models import tiny
+from tasks.base import Task, task
+from tasks.resolve import resolve
 from tests.tasks.conftest import Write
 from tests.tasks.rows import ROWS
 
@@ -36,7 +38,7 @@ def test_every_task_has_a_snapshot() -> None:
 @pytest.fixture(scope="module")
 def renderers() -> dict[str, Any]:
     """By recipe: its style and pixel budget on the built-in policies' tokenizer and processor (Qwen's chat layout)."""
-    from harness.renderer import Renderer
+    from harness.models.renderer import Renderer
 
     tokens = tiny.tokenizer()
     found = {}

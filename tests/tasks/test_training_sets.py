@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness.errors import DataError, UnknownNameError
-from harness.records import AnswerType, LazyImage
-from tasks import base, fetch, sources
-from tasks.base import Hub, resolve
-from tasks.chats import lettered_or_typed, question_and_reply
+from harness.core.errors import DataError, UnknownNameError
+from harness.core.records import AnswerType, LazyImage
+from tasks import base
+from tasks.base import Hub
+from tasks.resolve import resolve
+from tasks.support import fetch, sources
+from tasks.support.chats import lettered_or_typed, question_and_reply
 from tests.tasks.conftest import Write, png
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import tiny
+from harness.models import tiny
 
 
 @pytest.fixture(scope="session")

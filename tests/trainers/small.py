@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.records import ImagePatches, Prompt
+from harness.core.records import ImagePatches, Prompt
 from trainers.batching import Item
 from trainers.policy import Policy
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.errors import TrainingError
+from harness.core.errors import TrainingError
 from trainers import attention
 from trainers.attention import Layout, by_segment, grouped_attention
 from trainers.batching import Segments

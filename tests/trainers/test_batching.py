@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import TrainingError
-from harness.records import Prompt
+from harness.core.errors import TrainingError
+from harness.core.records import Prompt
 from tests.trainers import small
 from trainers.batching import Item, MicroBatch, gather, plan, scatter, scatter_states
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import EngineError
+from harness.core.errors import EngineError
 from rewards.method import Batch, Progress, method
 from tests.trainers.workbench import metrics, recipe, trainer
+from trainers.gradient import Gradient, advantage_of, importance
 from trainers.passes import run_passes
 from trainers.rl import Trainer
-from trainers.steps import Gradient, advantage_of, importance
 
 THIRD = float(torch.tensor(1 / 3).log())
 

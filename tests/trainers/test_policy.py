@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness import models
-from harness.config import Lora
-from harness.errors import ModelError, TrainingError
+from harness.core.config import Lora
+from harness.core.errors import ModelError, TrainingError
+from harness.models import loading
 from tests.trainers import small
 from trainers.batching import MicroBatch, gather, scatter, scatter_states
+from trainers.padded_oracle import padded_logits, padded_logp
 from trainers.policy import Policy
-from trainers.reference import padded_logits, padded_logp
 
 LOGP_BOUND, GRADIENT_BOUND = 4e-6, 5e-6
 
@@ -394,7 +394,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def of(folder: Path, **options: Any) -> Policy:
-    loaded = models.load(folder)
+    loaded = loading.load(folder)
     return Policy(loaded.model, tokenizer=loaded.tokenizer, processor=loaded.processor, **options)
 
 
@@ -433,8 +433,8 @@ def test_a_saved_policy_is_an_ordinary_folder(folder: Path, tmp_path: Path, lora
     policy.save(target)  # again, over itself
     assert [f.name for f in target.parent.iterdir()] == ["policy"]
     assert {f.name for f in target.iterdir()} == {f.name for f in folder.iterdir()}
-    again = models.load(target)
-    assert again.generation_config.eos_token_id == models.load(folder).generation_config.eos_token_id
+    again = loading.load(target)
+    assert again.generation_config.eos_token_id == loading.load(folder).generation_config.eos_token_id
     assert again.tokenizer.chat_template == policy.tokenizer.chat_template
     saved = dict(Policy(again.model, tokenizer=None).export())
     for name, tensor in policy.export():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import EngineError, TrainingError
+from harness.core.errors import EngineError, TrainingError
 from rewards.method import Method, Now, method
 from tests.trainers.workbench import metrics, recipe, trainer, weights
 from trainers import checkpoint

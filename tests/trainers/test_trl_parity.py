@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import models
-from harness.records import Prompt
+from harness.core.records import Prompt
+from harness.models import loading
 from rewards.method import Batch, Now
 from rewards.methods.grpo import Grpo
 from tests.rewards.conftest import make_batch
@@ -89,7 +89,7 @@ def theirs(trainer: Any, inputs: dict[str, Any]) -> tuple[Tensor, dict[str, Tens
 def test_text_from_rewards_to_gradients(
     tiny_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
-    loaded = models.load(tiny_lm)
+    loaded = loading.load(tiny_lm)
     texts = ["2 + 3 = ", "the sum of 10 and 32 is "]
     prompts = []
     for text in texts:
@@ -101,7 +101,7 @@ def test_text_from_rewards_to_gradients(
     batch = make_batch(outcome=REWARDS, reward=REWARDS, lengths=LENGTHS, group=GROUP)
     advantage, loss, gradients = ours(policy, items, batch, Grpo(eps=1e-4), budget)
 
-    fresh = models.load(tiny_lm)
+    fresh = loading.load(tiny_lm)
     trainer = grpo_trainer(fresh.model, fresh.tokenizer, tmp_path, texts)
     monkeypatch.setattr(trainer, "_generate_single_turn", lambda *_, **__: (responses, None))
     inputs = trainer._generate_and_score_completions([{"prompt": texts[g]} for g in GROUP])
@@ -141,7 +141,7 @@ def padded_inputs(items: list[Item], advantage: Tensor, old: Tensor | None = Non
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(tiny_vl: Path, tmp_path: Path, freeze: bool) -> None:
-    loaded = models.load(tiny_vl)
+    loaded = loading.load(tiny_vl)
     image = loaded.model.config.image_token_id
     one, two = small.image_prompt([(1, 4, 6)], 1), small.image_prompt([(1, 2, 4), (1, 4, 4)], 2, around=9)
     one, two = (replace(p, ids=tuple(image if t == small.IMAGE else t for t in p.ids)) for p in (one, two))
@@ -156,7 +156,7 @@ def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(tiny_vl: Path
     batch = make_batch(outcome=REWARDS, reward=REWARDS, lengths=LENGTHS, group=GROUP, signals={"old.logp": old})
     advantage, loss, gradients = ours(policy, items, batch, Grpo(), 60)
 
-    fresh = models.load(tiny_vl)
+    fresh = loading.load(tiny_vl)
     if freeze:
         fresh.model.model.visual.requires_grad_(False)
     trainer = grpo_trainer(fresh.model, fresh.processor, tmp_path, ["unused"])
@@ -170,12 +170,12 @@ def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(tiny_vl: Path
     ("loss_type", "options"), [("dapo", {"reduction": "token"}), ("dr_grpo", {"reduction": "constant"})]
 )
 def test_the_other_reductions(tiny_lm: Path, tmp_path: Path, loss_type: str, options: dict[str, Any]) -> None:
-    loaded = models.load(tiny_lm)
+    loaded = loading.load(tiny_lm)
     items = [small.item(small.text_prompt(9, 1), LENGTHS[:4]), small.item(small.text_prompt(4, 2), LENGTHS[4:], 4)]
     policy = Policy(loaded.model, tokenizer=loaded.tokenizer)
     batch = make_batch(outcome=REWARDS, reward=REWARDS, lengths=LENGTHS, group=GROUP, max_new_tokens=16)
     advantage, loss, gradients = ours(policy, items, batch, Grpo(**options), 10_000)
-    fresh = models.load(tiny_lm)
+    fresh = loading.load(tiny_lm)
     trainer = grpo_trainer(fresh.model, fresh.tokenizer, tmp_path, ["unused"], loss_type=loss_type)
     reference, expected = theirs(trainer, padded_inputs(items, advantage))
     assert abs(float(loss - reference)) <= LOSS_BOUND

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from harness import models, policies
-from harness.config import Recipe, load
-from harness.journal import Journal
-from harness.records import Example, Status, Verdict
+from harness.core.config import Recipe, load
+from harness.core.records import Example, Status, Verdict
+from harness.models import loading
+from harness.pipeline import policies
+from harness.pipeline.journal import Journal
 from rewards.method import Method, method
 from tasks.base import task
 from trainers.rl import Parts, Trainer
@@ -66,7 +67,7 @@ def trainer(
     from harness.engines.transformers import TransformersEngine
 
     made: Method = method.get(key)(**(options or {}))
-    loaded = models.load(start)
+    loaded = loading.load(start)
     renderer = policies.renderer(loaded, settings, made)
     policy = policies.trainable(loaded, settings.model, renderer.forbidden_ids)
     return Trainer(

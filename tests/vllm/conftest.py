@@ -34,10 +34,10 @@ class Rig:
 
     def policy(self) -> Any:
         """The trainer's view of the policy, with weights of its own."""
-        from harness import models
+        from harness.models import loading
         from trainers.policy import Policy
 
-        loaded = models.load(self.folder)
+        loaded = loading.load(self.folder)
         return Policy(
             loaded.model,
             tokenizer=loaded.tokenizer,
@@ -47,8 +47,8 @@ class Rig:
         )
 
     def requests(self, count: int | None = None, **sampling: Any) -> list[Any]:
+        from harness.core.records import Sampling
         from harness.engines.base import Request
-        from harness.records import Sampling
 
         settings = {"max_new_tokens": 24, "temperature": 0.0} | sampling
         return [Request(prompt, Sampling(**settings)) for prompt in self.prompts[:count]]
@@ -58,28 +58,28 @@ def lively(name: str, folder: Path, scale: float = 0.15) -> Path:
     """A built-in policy whose greedy answers differ: noise on every matrix of its random weights."""
     import torch
 
-    from harness import models, tiny
+    from harness.models import loading, tiny
 
-    loaded = models.load(tiny.build(name, folder / "raw"))
+    loaded = loading.load(tiny.build(name, folder / "raw"))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for weight in loaded.model.parameters():
             if weight.ndim > 1:
                 weight.add_(torch.randn(weight.shape, generator=generator) * scale)
-    return models.save(loaded, folder / name)
+    return loading.save(loaded, folder / name)
 
 
 @pytest.fixture(scope="session", params=sorted(TASKS))
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    from harness import models
+    from harness.core.records import PixelBudget, PromptStyle
     from harness.engines.transformers import TransformersEngine
     from harness.engines.vllm import VLLMEngine
-    from harness.records import PixelBudget, PromptStyle
-    from harness.renderer import Renderer
+    from harness.models import loading
+    from harness.models.renderer import Renderer
     from tasks.base import task
 
     folder = lively(request.param, tmp_path_factory.mktemp("policies"))
-    loaded = models.load(folder)
+    loaded = loading.load(folder)
     style = PromptStyle(prefix="Work this out in short steps and put the answer into a box. ")
     renderer = Renderer.of(loaded, style, PixelBudget(3136, 50176))
     examples = task.get(TASKS[request.param])("train").load()[:6]

@@ -10,10 +10,10 @@ pytest.importorskip("vllm", reason="runs in the environment of `make test-vllm`"
 
 import torch
 
-from harness.codec import Codec
+from harness.core.errors import EngineError
+from harness.core.records import Finish, Sampling
 from harness.engines.base import Request
-from harness.errors import EngineError
-from harness.records import Finish, Sampling
+from harness.models.codec import Codec
 from tests.vllm.conftest import BOUND, Rig, keyed
 from trainers.batching import Item
 

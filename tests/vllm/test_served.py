@@ -18,11 +18,11 @@ import pytest
 
 pytest.importorskip("vllm", reason="runs in the environment of `make test-vllm`")
 
+from harness.core.errors import ConfigError, EngineError
+from harness.core.records import PixelBudget, PromptStyle, Sampling
 from harness.engines import create
 from harness.engines.base import Request
 from harness.engines.served import ServedEngine
-from harness.errors import ConfigError, EngineError
-from harness.records import PixelBudget, PromptStyle, Sampling
 from tests.vllm.conftest import BOUND, keyed, lively
 
 START_SECONDS = 300.0
@@ -58,13 +58,13 @@ def command(folder: Path, port: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    from harness import models
     from harness.engines.transformers import TransformersEngine
-    from harness.renderer import Renderer
+    from harness.models import loading
+    from harness.models.renderer import Renderer
     from tasks.base import task
 
     folder = lively("tiny-vl", tmp_path_factory.mktemp("served"))
-    renderer = Renderer.of(models.load(folder), PromptStyle(), PixelBudget(3136, 50176))
+    renderer = Renderer.of(loading.load(folder), PromptStyle(), PixelBudget(3136, 50176))
     examples = [*task.get("charts")("train").load()[:3], *task.get("arithmetic")("train").load()[:2]]
     prompts = tuple(replace(renderer.render(e), example_id=f"{n}") for n, e in enumerate(examples))
     port = free_port()

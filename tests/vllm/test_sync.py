@@ -11,9 +11,9 @@ pytest.importorskip("vllm", reason="runs in the environment of `make test-vllm`"
 
 import torch
 
+from harness.core.errors import EngineError
+from harness.engines.support.weight_names import fingerprint
 from harness.engines.vllm import VLLMEngine
-from harness.engines.weights import fingerprint
-from harness.errors import EngineError
 from tests.vllm.conftest import BOUND, Rig, keyed
 from trainers.batching import Item
 from trainers.policy import Policy

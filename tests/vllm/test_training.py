@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("vllm", reason="runs in the environment of `make test-vllm`")
 
+from harness.core.errors import EngineError
+from harness.core.records import Rollout
 from harness.engines.base import Engine, Request
-from harness.errors import EngineError
-from harness.records import Rollout
 from tests.trainers.workbench import metrics, recipe, trainer, weights
 from tests.vllm.conftest import BOUND, TASKS, Rig
 from trainers.rl import Trainer
@@ -145,8 +145,8 @@ def revive(rig: Rig) -> None:
 
 
 def test_a_crash_keeps_the_samples_of_an_evaluation(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.config import Evaluation
-    from harness.evaluate import evaluate
+    from harness.core.config import Evaluation
+    from harness.evaluation.evaluate import evaluate
     from rewards.verifier.pool import Verifier
     from tasks.base import task
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from harness.records import AnswerType
+from harness.core.records import AnswerType
 from rewards.verifier.answers import statements
 from rewards.verifier.answers.thinking import Visible, visible
 

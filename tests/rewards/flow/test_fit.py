@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.errors import ModelError
+from harness.core.errors import ModelError
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.latents import Store, Trajectory, pairs, trajectories

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.errors import TrainingError
+from harness.core.errors import TrainingError
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.latents import layer_index, layer_indices
 from rewards.flow.matching import deviation, interpolate

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from harness.records import Answer, AnswerType, Status, Verdict
-from rewards.verifier import audit, compare, numeric
+from harness.core.records import Answer, AnswerType, Status, Verdict
+from rewards.verifier import audit
+from rewards.verifier.answers import compare, numeric
 from rewards.verifier.grade import Job, grade
 
 VALUES = [

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import Answer, AnswerType
-from rewards.verifier import cache, symbolic
+from harness.core.records import Answer, AnswerType
+from rewards.verifier import cache
+from rewards.verifier.answers import symbolic
 from rewards.verifier.pool import Job, Verifier
 
 GOLDS = [rf"\sqrt[{n}]{{x}}+\frac{{1}}{{\sqrt{{7}}+y}}" for n in range(3, 7)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import Answer, AnswerType
+from harness.core.records import Answer, AnswerType
 from rewards.verifier.grade import Job, grade
 
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "math"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.records import Answer, AnswerType, Status
+from harness.core.records import Answer, AnswerType, Status
 from rewards.verifier import Reason
 from rewards.verifier.pool import Job, Verifier
 from tests.rewards.verifier.corpus import BOXED, RAW, responses

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.errors import ConfigError, VerifierError
-from harness.records import Answer, AnswerType, Side, Status, Verdict
+from harness.core.errors import ConfigError, VerifierError
+from harness.core.records import Answer, AnswerType, Side, Status, Verdict
 from rewards.verifier.judge import Endpoint, Judge
 
 PAIRS = {("4", "4"), ("1/2", "0.5"), ("a blue whale", "blue whale")}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import VerifierError
-from harness.records import Answer, AnswerType, Side, Status
+from harness.core.errors import VerifierError
+from harness.core.records import Answer, AnswerType, Side, Status
 from rewards.verifier import Reason
 from rewards.verifier.pool import Job, Verifier
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records import AnswerType
+from harness.core.records import AnswerType
 from rewards.verifier.answers import marks
 from rewards.verifier.answers.thinking import TAGS, visible
 

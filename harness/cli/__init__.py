@@ -1,0 +1,1 @@
+"""The `rlfr-eval` command: verbs, flags and what they print."""

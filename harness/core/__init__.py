@@ -1,0 +1,1 @@
+"""What everybody may import: records, errors, registry, configuration, run files. Nothing here imports torch."""

@@ -1,0 +1,109 @@
+"""Run folders: where they are, how they are written so that a kill loses nothing, and how they are read back.
+
+In: results, log lines and facts of a run. Out: `runs/<model>/<method>/<train-task>/s<seed>-<hash>/` with config.yaml, train/,
+checkpoints/, policy/ and eval/<task>-<key8>/{samples.jsonl, results.json, manifest.json}. Log lines are flushed one by one;
+a manifest is written last, so a folder without one is unfinished; a lock names the process that owns a folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import RunError
+from harness.core.files import read_json, read_log, sha256, timestamp, write_json
+from harness.core.records import SCHEMA
+
+MANIFEST, RESULTS, SAMPLES = "manifest.json", "results.json", "samples.jsonl"
+_NOT_EVALUATIONS = {"checkpoints", "policy", "train", "__pycache__"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Which run a result belongs to; stored in every results.json under `run`.
+
+    `setting`: content hash of the recipe (all that is equal for the methods of one table); `config`: content hash of the
+    whole configuration without the seed, method options included: seeds of one `config` are averaged. `label` names a
+    policy trained elsewhere. `paper`: the recipe values of the method's paper were applied, so the row is not ranked.
+    Costs of training: wall seconds, tokens sampled, optimiser steps, bytes at the peak.
+    """
+
+    model: str
+    method: str
+    seed: int = 0
+    train_task: str = ""
+    recipe: str = ""
+    setting: str = ""
+    config: str = ""
+    label: str = ""
+    paper: bool = False
+    policy: str = ""
+    train_seconds: float = 0.0
+    train_tokens: int = 0
+    train_steps: int = 0
+    peak_bytes: int | None = None
+    overlap: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the row is called: the label of an outside policy, else the method."""
+        return self.label or self.method
+
+
+def slug(text: str) -> str:
+    """A folder name: `Qwen/Qwen2.5-VL-3B` becomes `Qwen--Qwen2.5-VL-3B`."""
+    return re.sub(r"[^\w.+=-]+", "-", text.strip("/").replace("/", "--")).strip(".-") or "unnamed"
+
+
+def run_folder(out: Path, *, model: str, method: str, train_task: str, seed: int, key: str) -> Path:
+    """`out/<model>/<method>/<train-task>/s<seed>-<key>`; `key` is the content hash of the run (8 characters are used)."""
+    return Path(out) / slug(model) / slug(method) / slug(train_task or "none") / f"s{seed}-{key[:8]}"
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any], files: Sequence[str] = ()) -> dict[str, Any]:
+    """The mark of a finished folder, written last: schema, time, `facts`, and size and sha256 of the named files."""
+    listed = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in files}
+    manifest = {"schema": SCHEMA, "finished": timestamp(), **facts, "files": listed}
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a finished folder, else None."""
+    return read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One finished evaluation, read back."""
+
+    folder: Path
+    results: Mapping[str, Any]
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Lines of samples.jsonl in the order in which they were written."""
+        return read_log(self.folder / SAMPLES)
+
+
+def read_evaluation(folder: Path) -> Finished:
+    """A finished evaluation folder. Raises RunError when it is unfinished or of another schema."""
+    if finished(folder) is None:
+        raise RunError(f"{folder} is not a finished evaluation (no {MANIFEST})", "re-run its command, which resumes")
+    results = read_json(folder / RESULTS)
+    if results.get("schema") != SCHEMA:
+        raise RunError(f"{folder} has schema {results.get('schema')}, this version reads {SCHEMA}", "evaluate it again")
+    return Finished(folder, results)
+
+
+def evaluations(out: Path) -> list[Finished]:
+    """All finished evaluations below a folder, in path order; unfinished ones are left out."""
+    found = []
+    for root, folders, files in os.walk(out):
+        folders[:] = sorted(f for f in folders if f not in _NOT_EVALUATIONS)
+        if MANIFEST in files and RESULTS in files:
+            found.append(read_evaluation(Path(root)))
+    return found

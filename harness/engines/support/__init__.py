@@ -1,0 +1,1 @@
+"""What engines share: sampling, caches, response records, weight names."""

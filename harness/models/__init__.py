@@ -1,0 +1,1 @@
+"""Policies: find, load, name, size and render them."""

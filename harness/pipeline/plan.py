@@ -1,0 +1,157 @@
+"""From the flags of `run` to what will be done: tasks with their data, the recipe of each modality, methods, checks.
+
+Nothing here loads a model. Every mistake that can be seen before work starts is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core import config
+from harness.core.config import Recipe
+from harness.core.errors import ConfigError, UnknownNameError, near
+from harness.core.records import Example
+from harness.core.registry import load_plugin
+from harness.models import tiny
+from tasks.base import Task
+from tasks.resolve import resolve
+
+if TYPE_CHECKING:
+    from harness.pipeline.options import RunOptions
+    from rewards.method import Method
+
+PAPER_RECIPES = {"language": "qwen2.5-math-7b", "multimodal": "qwen2.5-vl-7b"}
+TINY_RECIPES = {"language": "tiny-lm", "multimodal": "tiny-vl"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One table: tasks that share a recipe, evaluated for every method and seed."""
+
+    recipe: Recipe
+    tasks: tuple[Task, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def plans(options: RunOptions) -> list[Plan]:
+    """The work that the flags ask for, one Plan per recipe. Raises ConfigError or UnknownNameError."""
+    for file in options.plugins:
+        load_plugin(file)
+    tasks = [resolve(name, data_dir(options, name)) for name in options.tasks]
+    methods = ("policy",) if options.policy else tuple(dict.fromkeys(options.methods))
+    grouped: dict[str, list[Task]] = {}
+    for item in tasks:
+        grouped.setdefault(recipe_name(options, item), []).append(item)
+    found = []
+    for name, members in grouped.items():
+        recipe = _recipe(options, name, members[0].modality)
+        for item in members:
+            check_separate(recipe, item)
+        if not options.policy:
+            check_methods(recipe, methods)
+        found.append(Plan(recipe=recipe, tasks=tuple(members), methods=methods, seeds=options.seeds))
+    return found
+
+
+def data_dir(options: RunOptions, name: str) -> Path | None:
+    """The folder given for a task: `TASK=DIR` by full name or by any leading part of it, else a bare DIR."""
+    parts = name.split("-")
+    return options.data_dir(*("-".join(parts[:k]) for k in range(len(parts), 0, -1)))
+
+
+def recipe_name(options: RunOptions, item: Task) -> str:
+    """--recipe, else that of --model, else the tiny recipe for generated tasks and the paper's for real ones."""
+    if options.recipe:
+        return options.recipe
+    if options.model in tiny.NAMES:
+        return str(options.model)
+    if options.model or options.policy:
+        shipped = {config.load(name).model.path: name for name in config.recipes()}
+        return shipped.get(str(options.model), PAPER_RECIPES[item.modality])
+    return (TINY_RECIPES if item.generated else PAPER_RECIPES)[item.modality]
+
+
+def _recipe(options: RunOptions, name: str, modality: str) -> Recipe:
+    """The resolved recipe with the flags applied; --set comes last."""
+    over = options.overrides()
+    if options.model in tiny.NAMES:
+        del over["model.path"]
+    elif options.model:
+        over["cold_start"] = None
+    recipe = config.load(name, options.config, options.sets, over)
+    if modality == "multimodal" and recipe.modality == "language":
+        raise ConfigError(
+            f"recipe '{name}' trains a language policy, the task needs images",
+            "use --recipe or --model of a vision policy",
+        )
+    return recipe
+
+
+def check_separate(recipe: Recipe, item: Task) -> None:
+    """Training or validating on what is evaluated is an error."""
+    for role, data in (
+        ("trained", recipe.train),
+        ("validated", recipe.validation),
+        ("fitted to expert data", recipe.expert),
+    ):
+        if data is not None and (data.task, data.split) == (item.key, item.split):
+            raise ConfigError(
+                f"{item.name} would be {role} on and evaluated", "evaluate another split, or set train.split"
+            )
+
+
+def check_methods(recipe: Recipe, methods: Sequence[str]) -> None:
+    """Every method exists, and so do the options that the recipe gives it."""
+    from rewards.method import method
+
+    for key in methods:
+        method.get(key)
+    for key, options in recipe.methods.items():
+        if key not in set(method.keys()):
+            raise UnknownNameError(
+                f"the configuration sets options of unknown method '{key}'", near(key, method.keys())
+            )
+        if key in methods:
+            method.get(key)(**options)
+
+
+def build_method(recipe: Recipe, key: str) -> Method:
+    from rewards.method import method
+
+    return method.get(key)(**recipe.methods.get(key, {}))
+
+
+def papered(recipe: Recipe, key: str, options: RunOptions) -> Recipe:
+    """Under --paper: the recipe with the values of the method's paper; --set still wins."""
+    from rewards.method import method
+
+    values = method.get(key).paper_recipe
+    if not options.paper or not values:
+        return recipe
+    plain = recipe.model_dump(mode="json")
+    for name, value in values.items():
+        config.assign(plain, name, value)
+    for item in options.sets:
+        config.assign(plain, *config.parse_set(item))
+    return config.build(plain, f"--paper of {key}")
+
+
+def training_data(data: config.Data, options: RunOptions) -> list[Example]:
+    """Examples of a training, validation or expert split; --data-dir counts for it where it names its task."""
+    from tasks.base import task
+
+    return task.get(data.task)(data.split, options.data_dirs.get(data.task)).load()[: data.limit]
+
+
+def without_evaluation(recipe: Recipe) -> dict[str, Any]:
+    """What makes a trained policy, as plain values: decoding of the evaluation, the recipe's name and what the engine
+    is given of the machine do not, so that a run that ran out of memory resumes under other settings of it."""
+    values = recipe.model_dump(mode="json")
+    values["engine"] = values["engine"]["name"]
+    for name in ("evaluation", "name", "source", "methods"):
+        values.pop(name)
+    return values

@@ -1,0 +1,133 @@
+"""The start policy of a recipe: a hub model or folder as it is, or a built-in policy after its cold start.
+
+A cold start is cached by content: the same settings and data give the same folder, built once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core import config
+from harness.core.config import Recipe
+from harness.core.errors import ConfigError
+from harness.core.locks import Lock
+from harness.core.progress import Progress
+from harness.core.records import PixelBudget, PromptStyle
+from harness.models import hub, loading, tiny
+
+if TYPE_CHECKING:
+    from harness.models.loading import Loaded
+    from harness.models.renderer import Renderer
+    from trainers.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the start policy is (a folder or hub name) and its content identity."""
+
+    path: str
+    revision: str | None
+    digest: str
+
+
+def style(recipe: Recipe, method: Any = None) -> PromptStyle:
+    """The method's prompt where it has one, else the recipe's."""
+    own = getattr(method, "prompt", None)
+    rendering = recipe.rendering
+    return own or PromptStyle(system=rendering.system, prefix=rendering.prefix, suffix=rendering.suffix)
+
+
+def budget(recipe: Recipe) -> PixelBudget:
+    return PixelBudget(recipe.rendering.min_pixels, recipe.rendering.max_pixels)
+
+
+def renderer(loaded: Loaded, recipe: Recipe, method: Any = None) -> Renderer:
+    """The one renderer for a policy under a recipe (and a method's own prompt)."""
+    from harness.models.renderer import Renderer
+
+    return Renderer.of(loaded, style(recipe, method), budget(recipe))
+
+
+def trainable(loaded: Loaded, settings: config.Model, forbidden: Sequence[int]) -> Policy:
+    """The policy module over a loaded model, with the recipe's adapters and freezing."""
+    from trainers.policy import Policy
+
+    return Policy(
+        loaded.model,
+        tokenizer=loaded.tokenizer,
+        processor=loaded.processor,
+        forbidden=forbidden,
+        freeze_vision=settings.freeze_vision,
+        lora=settings.lora,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
+
+
+def training_dtype(recipe: Recipe) -> str:
+    """Trained weights are kept in float32 (a step of 1e-6 would vanish in bfloat16); frozen ones in the recipe's dtype."""
+    return recipe.model.dtype if recipe.model.lora else "float32"
+
+
+def start(recipe: Recipe, progress: Progress, device: str = "cpu") -> Start:
+    """The policy that training starts from and that `base` evaluates."""
+    path = recipe.model.path
+    if path not in tiny.NAMES:
+        return Start(path, recipe.model.revision, loading.digest(path, revision=recipe.model.revision))
+    if recipe.cold_start is None:
+        raise ConfigError(f"recipe '{recipe.name}' uses {path} without cold_start", f"use --recipe {path}")
+    folder = _cold_started(recipe, progress, device)
+    return Start(str(folder), None, loading.digest(folder))
+
+
+def _cold_started(recipe: Recipe, progress: Progress, device: str) -> Path:
+    """The folder of the cold-started built-in policy, made where it is missing."""
+    from tasks.base import task
+
+    settings = recipe.cold_start
+    assert settings is not None
+    data = task.get(settings.task)(settings.split)
+    key = config.digest(
+        "cold start",
+        recipe.model.path,
+        tiny.VERSION,
+        settings.model_dump(),
+        recipe.rendering.model_dump(),
+        data.name,
+        data.version,
+    )
+    folder = hub.cache_dir() / "policies" / f"{recipe.model.path}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if (folder / "config.json").is_file():
+        return folder
+    with Lock(folder.parent / f".{folder.name}"):
+        if not (folder / "config.json").is_file():
+            _cold_start(recipe, data, folder, progress, device)
+    return folder
+
+
+def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: Progress, device: str) -> None:
+    from trainers import sft
+
+    settings = recipe.cold_start
+    assert settings is not None
+    raw = tiny.build(recipe.model.path, folder.parent / f".{folder.name}" / "raw")
+    loaded = loading.load(raw, device=device)
+    shown = renderer(loaded, recipe)
+    full = recipe.model.model_copy(update={"lora": None, "freeze_vision": False})
+    policy = trainable(loaded, full, shown.forbidden_ids)
+    progress.say(f"cold start of {recipe.model.path} on {data.name} (once; kept in {folder})")
+    sft.train(
+        policy,
+        shown,
+        data.load(),
+        settings,
+        seed=0,
+        budget=recipe.train.micro_batch_tokens,
+        track=progress.track,
+    )
+    policy.save(folder)
+    shutil.rmtree(raw)

@@ -1,0 +1,1 @@
+"""What method files share."""

@@ -1,0 +1,139 @@
+"""Number literals in, exact fractions out: `025`, `142.0`, `-\\frac{3}{4}`, `1\\frac12`, `4.5e33`, `7 \\times 10^{37}`.
+
+Reads literals only, never arithmetic, so that an answer that merely repeats the question's sum is not a number. Caps keep
+every result small.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rewards.verifier.answers import normal
+
+MAX_DIGITS = 1000
+MAX_EXPONENT = 400
+
+_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+"
+_LITERAL = re.compile(rf"([+-]?)\s*({_DECIMAL})")
+_SCIENTIFIC = re.compile(
+    rf"([+-]?)\s*(?:({_DECIMAL})\s*(?:[eE]\s*([+-]?\d+)|(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*([+-]?\s*\d+)\s*\}}|([+-]?\d+)))"
+    rf"|10\s*\^\s*(?:\{{\s*([+-]?\d+)\s*\}}|([+-]?\d+)))"
+)
+_FRACTION = re.compile(r"([+-]?)\s*(?:(\d+)\s*)?\\frac\s*\{\s*([+-]?)\s*(\d+)\s*\}\s*\{\s*([+-]?)\s*(\d+)\s*\}")
+_SLASH = re.compile(r"([+-]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
+_PERCENT = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*(?:\\?%|percent)\s*\}|percent(?:age)?)\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """An exact number as written. `decimals`: digits after the point, None where no point stands. `percent`: the written
+    number stands before a percent sign (`value` is the written number, not its hundredth)."""
+
+    value: Fraction
+    decimals: int | None = None
+    percent: bool = False
+    unit: str = ""
+
+
+def read(text: str) -> Literal | None:
+    """The literal in a cleaned answer, or None. Never raises."""
+    if len(text) > MAX_DIGITS:
+        return None
+    percent = _PERCENT.search(text)
+    body, unit = (text[: percent.start()], "") if percent else normal.split_unit(text)
+    body = _unwrap(body.strip())
+    number = _decimal(body) or _scientific(body) or _fraction(body)
+    if number is None:
+        return None
+    value, decimals = number
+    return Literal(value, decimals, percent is not None, unit)
+
+
+def _unwrap(body: str) -> str:
+    """`(5)`, `{5}`, `+5` and `\\text{5}` as 5."""
+    body = re.sub(r"^\\text\s*(?=\{)", "", body)
+    while len(body) > 2 and body[0] + body[-1] in ("()", "{}") and not re.search(r"[(){}]", body[1:-1]):
+        body = body[1:-1].strip()
+    return body
+
+
+def _decimal(body: str) -> tuple[Fraction, int | None] | None:
+    match = _LITERAL.fullmatch(body)
+    if not match:
+        return None
+    return _signed(match[1], Fraction(_digits(match[2]))), _decimals(match[2])
+
+
+def _digits(text: str) -> str:
+    return text.replace(",", "").rstrip(".") or "0"
+
+
+def _decimals(text: str) -> int | None:
+    return len(text.partition(".")[2]) if "." in text and not text.endswith(".") else None
+
+
+def _signed(sign: str, value: Fraction) -> Fraction:
+    return -value if sign == "-" else value
+
+
+def _scientific(body: str) -> tuple[Fraction, int | None] | None:
+    match = _SCIENTIFIC.fullmatch(body)
+    if not match:
+        return None
+    exponent = int(re.sub(r"\s", "", next(g for g in match.groups()[2:] if g is not None)))
+    if abs(exponent) > MAX_EXPONENT:
+        return None
+    mantissa = Fraction(_digits(match[2])) if match[2] else Fraction(1)
+    decimals = max(0, (_decimals(match[2] or "") or 0) - exponent) or None
+    return _signed(match[1], mantissa * Fraction(10) ** exponent), decimals
+
+
+def _fraction(body: str) -> tuple[Fraction, None] | None:
+    match = _FRACTION.fullmatch(body)
+    if match:
+        sign, whole, top_sign, top, bottom_sign, bottom = match.groups()
+    else:
+        plain = _SLASH.fullmatch(body)
+        if not plain:
+            return None
+        (sign, whole, top, bottom), top_sign, bottom_sign = plain.groups(), "", ""
+    if int(bottom) == 0 or (whole and (top_sign or bottom_sign)):
+        return None
+    value = Fraction(int(top), int(bottom)) * (-1 if (top_sign == "-") != (bottom_sign == "-") else 1)
+    return _signed(sign, value + int(whole or 0)), None
+
+
+def terminating(value: Fraction) -> bool:
+    """Whether a decimal can write the value exactly."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1
+
+
+def equal(gold: Literal, answer: Literal) -> bool:
+    """Exact, except that a decimal may round a gold that no decimal can write (relative 1e-6).
+
+    A percent sign counts for nothing where gold and answer differ by it alone (`50\\%` and 50), and for a hundredth where
+    the values then agree (`50\\%` and 1/2). Two different units are two different answers.
+    """
+    if gold.unit and answer.unit and gold.unit != answer.unit:
+        return False
+    if close(gold.value, answer):
+        return True
+    if gold.percent == answer.percent:
+        return False
+    if gold.percent:
+        return close(gold.value / 100, answer)
+    return answer.value / 100 == gold.value
+
+
+def close(gold: Fraction, answer: Literal) -> bool:
+    if gold == answer.value:
+        return True
+    if answer.decimals is None or terminating(gold):
+        return False
+    return abs(answer.value - gold) * 1_000_000 <= abs(gold)

@@ -1,0 +1,69 @@
+"""How MMMU's authors read a response: a letter for choices, strings and numbers for open questions.
+
+Choice: a letter in brackets, else between blanks, else (in more than five words) an option's text; the latest of several.
+Open: the shortest tail of each line behind "so", "is", "answer" ... (and "=" in the last line), else the whole response, and
+every number in them, as lower-case strings or numbers rounded to two decimals. A single character is padded with a blank, so
+that it is not found inside words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.core.errors import attempt
+from tasks.support.reading import LETTERS
+
+_TAIL = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+_NUMBERS = (
+    r"-?\b\d{1,3}(?:,\d{3})+\b",
+    r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
+    r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
+)
+
+
+def statements(response: str) -> list[str | float]:
+    """What an open response may have meant, normalised."""
+    return [value for piece in _pieces(response) for part in (piece, *_numbers(piece)) for value in normal(part)]
+
+
+def letter_of(response: str, options: Sequence[str]) -> str | None:
+    """The letter that the authors read, or None where they draw one at random."""
+    for char in ",.!?;:'":
+        response = response.strip(char)
+    text, letters = f" {response} ", LETTERS[: len(options)]
+    low = text.lower()
+    for places in (
+        {c: text.rfind(f"({c})") for c in letters},
+        {c: text.rfind(f" {c} ") for c in letters},
+        {c: low.rfind(o.lower()) for c, o in zip(letters, options, strict=False)} if len(text.split()) > 5 else {},
+    ):
+        found = {c: place for c, place in places.items() if place >= 0}
+        if found:
+            return max(found, key=lambda c: found[c])
+    return None
+
+
+def _pieces(response: str) -> list[str]:
+    text = response.strip().strip(".").lower()
+    lines, pieces = text.split("\n"), []
+    for number, line in enumerate(lines):
+        marks = (*_TAIL, "=") if number == len(lines) - 1 else _TAIL
+        tails = [line.split(mark)[-1].strip() for mark in marks if mark in line]
+        tail = min(tails, key=len, default="")
+        if tail and tail not in ":,.!?;'":
+            pieces.append(tail)
+    return pieces or [text]
+
+
+def _numbers(text: str) -> list[str]:
+    return [n for pattern in _NUMBERS for n in re.findall(pattern, text[:20_000])]
+
+
+def normal(text: str) -> list[str | float]:
+    """A number to two decimals, or a lower-case string (two padded ones for a single character)."""
+    value, _ = attempt(float, text.strip().replace(",", ""))
+    if value is not None:
+        return [round(value, 2)]
+    low = text.strip().lower()
+    return [f" {low}", f"{low} "] if len(low) == 1 else [low] if low else []
