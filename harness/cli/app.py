@@ -11,12 +11,15 @@ from pathlib import Path
 
 import typer
 
+from harness.cli import boards_command, regress_command
 from harness.cli import flags as flags
-from harness.cli import regress_command
 from harness.core.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
-VERBS = ("run", "score", "show", "list", "leaderboard", "validate", "fetch", "export-lm-eval", "regress", "new-method")
+VERBS = (
+    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "regress", "new-method"),
+    *("leaderboard", "compare", "show", "view", "detect", "rm"),
+)
 
 app = typer.Typer(
     name="rlfr-eval",
@@ -161,52 +164,26 @@ def score_(
     )
 
 
-@app.command("show", short_help="Read graded samples in the terminal.")
-def show_(
-    run: flags.Run,
-    wrong: flags.Wrong = False,
-    limit: flags.ShowLimit = 10,
-) -> None:
-    """Read samples in the terminal: question, response, extracted answer, gold, verdict and why.
-
-    \b
-    rlfr-eval show runs/tiny-lm/rlfr/arithmetic/s0-1a2b3c4d --wrong --limit 5
-    """
-    from harness.cli.show import show
-
-    show(run, wrong=wrong, limit=limit)
-
-
 @app.command("list", short_help="Tasks, methods, engines, recipes.")
 def list_(
     what: flags.What = "",
     plugin: flags.Plugins = None,
+    out: flags.Out = Path("runs"),
 ) -> None:
-    """What there is: tasks, methods, engines, recipes.
+    """What there is: tasks, methods, engines, recipes; and the runs of a folder.
 
     \b
     rlfr-eval list tasks
+    rlfr-eval list runs --out runs
     """
     from harness.cli import listing
 
+    if what == "runs":
+        from harness.cli import runs_listing
+
+        runs_listing.main(out)
+        return
     listing.main(what, tuple(plugin or ()))
-
-
-@app.command("leaderboard", short_help="Tables from all finished runs.")
-def leaderboard_(
-    out: flags.LeaderboardOut = Path("runs"),
-    format: flags.Formats = "md,csv",
-    baseline: flags.Baseline = "base",
-) -> None:
-    """Tables from all finished runs of a folder, printed and written as leaderboard.md, .csv, .html.
-
-    \b
-    rlfr-eval leaderboard --out runs --format md,csv,html --baseline grpo
-    """
-    from harness.pipeline import options
-    from leaderboards import board
-
-    board.main(out, options.names(format, "--format"), baseline)
 
 
 @app.command("validate", short_help="Let tasks prove themselves on their whole split.")
@@ -275,11 +252,17 @@ def export_lm_eval_(
 
 
 regress_command.register(app)
+boards_command.register(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point: returns the exit code. 2 for every error a user can cause, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"rlfr-eval {version('rlfr-eval')}")
+        return 0
     try:
         if words and words[0] not in (*VERBS, "-h", "--help"):
             if not words[0].startswith("-"):

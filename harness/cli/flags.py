@@ -71,15 +71,7 @@ JudgeKeyVariable = Annotated[
 ]
 ScoreLimit = Annotated[int | None, typer.Option(min=1, help="Score the first items only.", metavar="N")]
 ScoreIds = Annotated[Path | None, typer.Option(help="Score the items named in this file.", metavar="FILE")]
-Run = Annotated[Path, typer.Argument(help="A run folder, an evaluation folder or the --out of score.", metavar="RUN")]
-Wrong = Annotated[bool, typer.Option("--wrong", help="Only samples that are not correct.")]
-ShowLimit = Annotated[int, typer.Option(min=1, help="How many samples.", metavar="N")]
-What = Annotated[str, typer.Argument(help="tasks, methods, engines or recipes; nothing lists all.")]
-LeaderboardOut = Annotated[
-    Path, typer.Option(help="Where run folders are; the tables are written there too.", metavar="DIR")
-]
-Formats = Annotated[str, typer.Option(help="Files to write: md, csv, html.", metavar="F[,F]")]
-Baseline = Annotated[str, typer.Option(help="Row that the others are compared with.", metavar="NAME")]
+What = Annotated[str, typer.Argument(help="tasks, methods, engines, recipes or runs; nothing lists all but runs.")]
 ValidateTask = Annotated[str, typer.Option("--task", help="Tasks to prove, e.g. math500,mathvista.", metavar="T[,T]")]
 FetchTask = Annotated[str, typer.Option("--task", help="The task, e.g. mathvista or gsm8k-platinum.", metavar="T")]
 FetchTo = Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from harness.core.errors import RunError
+from harness.core.errors import RunError, attempt
 from harness.core.files import read_json, read_log
 from harness.core.runs import RESULTS, SAMPLES
 from harness.core.terminal import stdout
@@ -21,22 +23,90 @@ LONGEST = 4000
 COLOURS = {"correct": "green", "incorrect": "red", "ungraded": "yellow"}
 
 
-def show(run: Path, wrong: bool = False, limit: int = 10, console: Console | None = None) -> int:
-    """Print up to `limit` samples of each evaluation of `run`, wrong or ungraded ones only with `wrong`; returns how many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which samples are shown. `category`: name and value. `diff`: a run whose verdict on the sample is another one."""
 
-    An unfinished evaluation is shown as far as it is. Raises RunError where there are no samples.
+    wrong: bool = False
+    id: str | None = None
+    reason: str | None = None
+    category: tuple[str, str] | None = None
+    diff: Path | None = None
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """By the sample alone; `diff` needs the other run."""
+        if self.category is not None:
+            value = (row.get("categories") or {}).get(self.category[0])
+            if self.category[1] not in map(str, value if isinstance(value, list) else [value]):
+                return False
+        return (
+            not (self.wrong and row["verdict"] == "correct")
+            and self.id in (None, str(row["id"]))
+            and self.reason in (None, row.get("reason"))
+        )
+
+    def words(self) -> str:
+        """The choice in words, for the heading."""
+        parts = ["samples"]
+        parts += ["that are not correct"] if self.wrong else []
+        parts += [f"of item {self.id}"] if self.id is not None else []
+        parts += [f"with reason {self.reason}"] if self.reason is not None else []
+        parts += [f"of {self.category[0]} {self.category[1]}"] if self.category else []
+        parts += [f"that flip against {self.diff}"] if self.diff is not None else []
+        return " ".join(parts)
+
+
+Pairs = list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
+"""Samples, each with the other run's where one was given."""
+
+
+def show(
+    run: Path, wanted: Wanted | None = None, limit: int = 10, as_json: bool = False, console: Console | None = None
+) -> int:
+    """Print up to `limit` samples of each evaluation of `run`; returns how many.
+
+    An unfinished evaluation is shown as far as it is. `as_json`: one JSON object a line (`sample`, and `other` with a
+    second run). Raises RunError where there are no samples, or where a line is no sample of ours.
     """
-    console = console or stdout()
+    console, wanted = console or stdout(), wanted or Wanted()
     shown = 0
     for log in logs(run):
-        rows = [row for row in read_log(log) if not wrong or row["verdict"] != "correct"]
-        _head(log, len(rows), wrong, console)
-        for row in rows[:limit]:
+        found, error = attempt(_chosen, log, wanted)
+        if error is not None:
+            raise (
+                error
+                if isinstance(error, RunError)
+                else RunError(
+                    f"{log} holds a line that is no sample of ours ({error})", "show reads what run and score write"
+                )
+            )
+        shown += min(limit, len(found))
+        if as_json:
+            for row, other in found[:limit]:
+                print(json.dumps({"sample": row, **({"other": other} if wanted.diff else {})}, ensure_ascii=False))
+            continue
+        _head(log, len(found), wanted, console)
+        for row, other in found[:limit]:
             _sample(row, console)
-        shown += min(limit, len(rows))
-        if len(rows) > limit:
-            console.print(f"{len(rows) - limit} more; --limit shows them", style="dim", highlight=False)
+            if other is not None:
+                _sample(other, console, "the other run: ")
+        if len(found) > limit:
+            console.print(f"{len(found) - limit} more; --limit shows them", style="dim", highlight=False)
     return shown
+
+
+def _chosen(log: Path, wanted: Wanted) -> Pairs:
+    rows = [row for row in read_log(log) if wanted.fits(row)]
+    if wanted.diff is None:
+        return [(row, None) for row in rows]
+    task = rows[0]["task"] if rows else ""
+    others: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for file in logs(wanted.diff):
+        others |= {(str(r["id"]), r["sample_index"]): r for r in read_log(file) if r["task"] == task}
+    if rows and not others:
+        raise RunError(f"{wanted.diff} holds no sample of {task}", "give --diff a run that was evaluated on it")
+    pairs: Pairs = [(row, others.get((str(row["id"]), row["sample_index"]))) for row in rows]
+    return [(a, b) for a, b in pairs if b is not None and (a["verdict"] == "correct") != (b["verdict"] == "correct")]
 
 
 def logs(run: Path) -> list[Path]:
@@ -50,9 +120,8 @@ def logs(run: Path) -> list[Path]:
     return found
 
 
-def _head(log: Path, count: int, wrong: bool, console: Console) -> None:
+def _head(log: Path, count: int, wanted: Wanted, console: Console) -> None:
     results = read_json(log.parent / RESULTS) if (log.parent / RESULTS).is_file() else None
-    what = "samples that are not correct" if wrong else "samples"
     line = Text(f"{log.parent}", style="bold")
     if results is None:
         line.append("  unfinished", style="yellow")
@@ -63,13 +132,15 @@ def _head(log: Path, count: int, wrong: bool, console: Console) -> None:
             f"  {results['protocol']}  {100 * accuracy['value']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]", style=""
         )
         line.append(f"  n {accuracy['n']:,}  ungraded {accuracy['ungraded']:,}", style="")
-    line.append(f"  {count:,} {what}", style="dim")
+    line.append(f"  {count:,} {wanted.words()}", style="dim")
     console.print(line, soft_wrap=True)
 
 
-def _sample(row: Mapping[str, Any], console: Console) -> None:
+def _sample(row: Mapping[str, Any], console: Console, whose: str = "") -> None:
     colour = COLOURS[row["verdict"]]
-    title = Text.assemble(f"{row['id']} #{row['sample_index']}  ", (f"{row['verdict']}: {row['reason']}", colour))
+    title = Text.assemble(
+        f"{whose}{row['id']} #{row['sample_index']}  ", (f"{row['verdict']}: {row['reason']}", colour)
+    )
     console.print(Rule(title, align="left", style="dim"))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)

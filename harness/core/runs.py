@@ -99,11 +99,16 @@ def read_evaluation(folder: Path) -> Finished:
     return Finished(folder, results)
 
 
-def evaluations(out: Path) -> list[Finished]:
-    """All finished evaluations below a folder, in path order; unfinished ones are left out."""
+def evaluation_folders(out: Path) -> list[Path]:
+    """The folders of all finished evaluations below a folder, in path order; unfinished ones are left out."""
     found = []
     for root, folders, files in os.walk(out):
         folders[:] = sorted(f for f in folders if f not in _NOT_EVALUATIONS)
         if MANIFEST in files and RESULTS in files:
-            found.append(read_evaluation(Path(root)))
+            found.append(Path(root))
     return found
+
+
+def evaluations(out: Path) -> list[Finished]:
+    """All finished evaluations below a folder, read. Raises RunError for the first that cannot be."""
+    return [read_evaluation(folder) for folder in evaluation_folders(out)]

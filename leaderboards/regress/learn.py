@@ -20,7 +20,8 @@ from harness.core.errors import RunError, attempt
 from leaderboards.regress.bench import TRAINED, Bench
 from leaderboards.regress.conformance import Outcome
 from leaderboards.regress.cost import Cost, step
-from leaderboards.stats import Matrix, compare
+from leaderboards.stats.components import Matrix
+from leaderboards.stats.differences import Scores, compare
 from rewards.method import Method
 from trainers.rl import Trainer
 
@@ -79,7 +80,8 @@ def hacking(curves: Sequence[Curve]) -> Outcome:
 
 def not_worse(ours: Matrix, theirs: Matrix, margin: float, baseline: str, single: bool = True) -> Outcome:
     """Fails when the upper bound of the paired difference of [S, n] scores lies below -margin."""
-    found = compare(ours, theirs, single)
+    a, b = (Scores(matrix=m, seeds=tuple(range(len(m))), single=single) for m in (ours, theirs))
+    found = compare([a], [b])
     detail = (
         f"accuracy {ours.mean():.3f} against {theirs.mean():.3f} of '{baseline}': {found.value:+.3f} "
         f"[{found.low:+.3f}, {found.high:+.3f}], {ours.shape[1]} questions, {ours.shape[0]} seeds, margin {margin:g}"

@@ -25,14 +25,18 @@ FLAGS = {
     --limit --ids --data-dir --engine --server --plugin --config --set --paper --out""",
     "score": """--task --responses --out --data-dir --protocol --response-field --extracted-field --limit --ids --plugin
     --judge --judge-model --judge-key-variable""",
-    "show": "run --wrong --limit",
-    "list": "what --plugin",
-    "leaderboard": "--out --format --baseline",
+    "list": "what --plugin --out",
     "validate": "--task --data-dir --plugin",
     "fetch": "--task --to",
     "export-lm-eval": "folder --task --data-dir --n --max-new-tokens",
     "regress": "--method --baseline --suite --seeds --json --junit --plugin --update",
     "new-method": "name --dir",
+    "leaderboard": "--out --format --baseline --task --model --samples --data-dir",
+    "compare": "a b --limit --json",
+    "show": "run --wrong --limit --id --reason --category --diff --json",
+    "view": "folder --port --baseline --data-dir",
+    "detect": "--detect --out --power --baseline --task --json",
+    "rm": "run --yes --checkpoints",
 }
 
 
