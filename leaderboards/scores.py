@@ -42,7 +42,7 @@ def read_scores(member: Finished) -> ItemScores:
                 right[protocol][item].append(verdict["status"] == "correct")
     ids = tuple(sorted(right[headline]))
     found = {
-        protocol: np.array([np.mean(items[i]) for i in ids])
+        protocol: np.array([sum(items[i]) / len(items[i]) for i in ids])
         for protocol, items in right.items()
         if sum(map(len, items.values())) == count
     }

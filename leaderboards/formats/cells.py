@@ -218,6 +218,10 @@ def legend(table: Table, comparisons: int = 0) -> list[str]:
             "ties: rows of a block that share a letter cannot be told apart, rows that share none differ "
             f"(p < {ALPHA:g}; all pairs of all tables shown, Holm)"
         )
+    if any(r.letters == "" for r in rows):
+        found.append(
+            "ties: these rows overlap in too many ways to be named by letters; --baseline compares with one row"
+        )
     if any(r.paper for r in rows):
         found.append("(paper's recipe) rows have another recipe than the others and are not ranked beside them")
     found += _seeds([(len(r.seeds), r.trained) for r in rows])

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+MOST = 1000
+
 
 def letters(count: int, apart: Collection[tuple[int, int]]) -> list[str]:
     """The letters of rows 0 .. count - 1, best row first, given the pairs that differ significantly.
 
-    Two rows share a letter if and only if their pair is not in `apart`; `a` goes to the first row.
+    Two rows share a letter if and only if their pair is not in `apart`; `a` goes to the first row, `a-f` are six letters.
+    Where that takes more than MOST letters (their number can grow exponentially), all are empty.
     """
-    groups: list[frozenset[int]] = [frozenset(range(count))] if count else []
-    for one, other in sorted(tuple(sorted(pair)) for pair in apart):
-        split = [g for g in groups if one in g and other in g]
+    groups = [(1 << count) - 1] if count else []  # sets of rows as bits
+    for pair in sorted((min(p), max(p)) for p in apart):  # this order keeps the number of groups small on the way
+        one, other = (1 << row for row in pair)
+        both = one | other
+        split = [g for g in groups if g & both == both]
         if split:
-            kept = [g for g in groups if not (one in g and other in g)]
-            groups = _absorbed([*kept, *(g - {one} for g in split), *(g - {other} for g in split)])
-    ordered = sorted(groups, key=sorted)
-    return ["".join(_name(k) for k, group in enumerate(ordered) if row in group) for row in range(count)]
+            kept = [g for g in groups if g & both != both]
+            parts = dict.fromkeys(g ^ bit for bit in (one, other) for g in split)
+            found = [p for p in parts if p and not any(p & g == p for g in kept)]
+            groups = kept + [p for p in found if not any(p != q and p & q == p for q in found)]
+            if len(groups) > MOST:
+                return [""] * count
+    ordered = sorted([row for row in range(count) if group >> row & 1] for group in groups)
+    members = [set(group) for group in ordered]
+    return [_text([k for k, group in enumerate(members) if row in group]) for row in range(count)]
 
 
-def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
-    """Without the groups that lie inside another one."""
-    unique = list(dict.fromkeys(g for g in groups if g))
-    return [g for g in unique if not any(g < other for other in unique)]
+def _text(numbers: Sequence[int]) -> str:
+    """The letters of a row; four and more in a row read `a-f`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [f"{_name(run[0])}-{_name(run[-1])}" if len(run) > 3 else "".join(map(_name, run)) for run in runs]
+    return ("," if any("-" in part for part in parts) else "").join(parts)
 
 
 def _name(number: int) -> str:
