@@ -18,7 +18,7 @@ from harness.core.errors import RlfrEvalError, UnknownNameError, near
 INTERRUPTED = 130
 VERBS = (
     *("run", "score", "list", "validate", "fetch", "export-lm-eval", "regress", "new-method"),
-    *("leaderboard", "compare", "show", "view", "detect", "rm"),
+    *("leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
 )
 
 app = typer.Typer(
@@ -130,6 +130,8 @@ def score_(
     judge: flags.Judge = None,
     judge_model: flags.JudgeModel = None,
     judge_key_variable: flags.JudgeKeyVariable = None,
+    label: flags.ScoreLabel = "",
+    force: flags.Force = False,
 ) -> None:
     """Grade responses that exist already: no model, no GPU.
 
@@ -160,6 +162,8 @@ def score_(
             ids=options.read_ids(ids) if ids is not None else None,
             plugins=tuple(plugin or ()),
             judge=judging.options(judge, judge_model, judge_key_variable),
+            label=label,
+            force=force,
         )
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.flags import DataDir
+from harness.cli.flags import DataDir, Plugins
 from harness.core.errors import ConfigError
 
 Runs = Annotated[Path, typer.Option("--out", help="Where run folders are; files are written there too.", metavar="DIR")]
@@ -38,7 +38,9 @@ Points = Annotated[
     float, typer.Option("--detect", min=0.01, max=100, help="A true difference, in points.", metavar="X")
 ]
 Power = Annotated[float, typer.Option(min=0.5, max=0.999, help="Chance to find it at p < 0.05.", metavar="X")]
-Paper = Annotated[str, typer.Argument(help="A paper's name, such as rlfr.", metavar="PAPER")]
+Paper = Annotated[str, typer.Argument(help="A paper's name, such as rlfr, or a YAML file.", metavar="PAPER")]
+Reproduced = Annotated[Path, typer.Option("--out", help="Where the new runs go.", metavar="DIR")]
+Studies = Annotated[str, typer.Option("--study", help="Only these of its studies.", metavar="NAME[,NAME]")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and stop.")]
 
 
@@ -155,6 +157,47 @@ def detect_(
     verb.main(out, detect / 100, power, baseline, options.names(task, "--task") if task else (), as_json)
 
 
+def reproduce_(
+    row: Run,
+    out: Reproduced = Path("reproduced"),
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    dry_run: DryRun = False,
+) -> int:
+    """Do a finished row again, from its own configuration, and say whether it agrees.
+
+    \b
+    rlfr-eval reproduce runs/tiny-lm/grpo/arithmetic/s0-1a2b3c4d
+
+    Exit code 0: every response is equal, or no difference can be told; 1: it does not agree.
+    """
+    from harness.pipeline import options
+    from leaderboards import rerun
+
+    return rerun.main(row, out, options.data_dirs(data_dir or []), tuple(plugin or ()), dry_run)
+
+
+def replicate_(
+    paper: Paper,
+    out: Runs = Path("runs"),
+    study: Studies = "",
+    data_dir: DataDir = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a paper's comparison and set ours beside its published figures. Finished runs are reused.
+
+    \b
+    rlfr-eval replicate rlfr --dry-run
+    rlfr-eval replicate tiny --study language
+    rlfr-eval replicate my-study.yaml
+    """
+    from harness.pipeline import options
+    from leaderboards import studies
+
+    names = options.names(study, "--study") if study else ()
+    studies.main(paper, out, options.data_dirs(data_dir or []), names, dry_run)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command("leaderboard", short_help="Tables and a page from all finished runs.")(leaderboard_)
@@ -162,4 +205,6 @@ def register(app: typer.Typer) -> None:
     app.command("show", short_help="Read graded samples in the terminal.")(show_)
     app.command("view", short_help="The page of a folder on this machine.")(view_)
     app.command("detect", short_help="Seeds and questions that a difference needs.")(detect_)
+    app.command("reproduce", short_help="Do a finished row again: does it agree?")(reproduce_)
+    app.command("replicate", short_help="A paper's comparison, ours beside its figures.")(replicate_)
     app.command("rm", short_help="Delete a run, or its checkpoints.")(rm_)

@@ -54,6 +54,8 @@ Out = Annotated[Path, typer.Option(help="Where run folders are.", metavar="DIR")
 ScoreTask = Annotated[str, typer.Option(help="The task, e.g. mathvision or mathvista-testmini.", metavar="T")]
 Responses = Annotated[Path, typer.Option(help='Lines {"id": .., "response": ..}.', metavar="F.jsonl")]
 ScoreOut = Annotated[Path, typer.Option(help="Folder for results.json and samples.jsonl.", metavar="DIR")]
+ScoreLabel = Annotated[str, typer.Option("--label", help="Name of the row; else the file's.", metavar="NAME")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the finished result of other responses in --out.")]
 ScoreDataDir = Annotated[Path | None, typer.Option(help="The benchmark's files in its own layout.", metavar="DIR")]
 ScoreProtocol = Annotated[str, typer.Option(help="official (the benchmark's answer rule) or strict.", metavar="NAME")]
 ResponseField = Annotated[str, typer.Option(help="Column of the response.", metavar="NAME")]

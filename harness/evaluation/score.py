@@ -1,7 +1,7 @@
 """The `score` verb: recorded responses and a task in, results.json and samples.jsonl out. No model, no renderer.
 
 Samples are graded side by side and written in the order of the task, so that scoring twice gives the same files (but for
-grading times). A killed run goes on; a finished one, or one of other content, is started anew.
+grading times). A killed run goes on, a finished one of the same content is graded anew, one of other content is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ STATE = "score.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:
-    """The flags of `score`. `ids`: the item ids of --ids; `extracted_field`: column of an extraction made elsewhere."""
+    """The flags of `score`. `ids`: the item ids of --ids; `extracted_field`: column of an extraction made elsewhere;
+    `label`: name of the row, the responses' file name where not given; `force`: replace a finished result of others."""
 
     task: str
     responses: Path
@@ -62,6 +63,8 @@ class ScoreOptions:
     ids: tuple[str, ...] | None = None
     plugins: tuple[Path, ...] = ()
     judge: judging.JudgeOptions | None = None
+    label: str = ""
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def score(options: ScoreOptions, progress: Console | None = None, verifier: Veri
     judge = judging.checked(options.judge)
     grader = nullcontext(verifier) if verifier else Verifier(plugins=[str(p) for p in options.plugins])
     with Lock(options.out), grader as verifier:
-        _prepare(options.out, digest(facts, length=32))
+        _prepare(options.out, digest({k: v for k, v in facts.items() if k != "run"}, length=32), options.force)
         with SampleLog(options.out) as log:
             with (
                 bar(progress, f"score {task.name}", len(plan), len(log.done)) as tick,
@@ -186,17 +189,21 @@ def _facts(options: ScoreOptions, task: Task, examples: Sequence[Example]) -> di
             "response_field": options.response_field,
             "extracted_field": options.extracted_field,
         },
-        "run": asdict(RunFacts(model="", method="recorded", label=options.responses.stem)),
+        "run": asdict(RunFacts(model="", method="recorded", label=options.label or options.responses.stem)),
     }
 
 
-def _prepare(out: Path, key: str) -> None:
-    """Keep the samples of an unfinished run of the same content; clear what else `score` left; refuse other folders."""
+def _prepare(out: Path, key: str, force: bool) -> None:
+    """Keep the samples of an unfinished run of the same content; clear what else `score` left; refuse other folders, and
+    a finished result of other content without `force`."""
     mine = (out / STATE).is_file()
     if not mine and any((out / name).exists() for name in (SAMPLES, RESULTS, MANIFEST)):
         raise RunError(f"{out} holds results that `score` did not write", "give another --out")
-    if mine and finished(out) is None and read_json(out / STATE).get("key") == key:
+    same = mine and read_json(out / STATE).get("key") == key
+    if same and finished(out) is None:
         return
+    if mine and not same and not force and finished(out) is not None:
+        raise RunError(f"{out} holds the finished result of other responses", "give another --out, or --force")
     for name in (MANIFEST, RESULTS, SAMPLES, SESSIONS):
         (out / name).unlink(missing_ok=True)
     write_json(out / STATE, {"key": key})

@@ -24,7 +24,7 @@ FLAGS = {
     "run": """--task --method --model --policy --label --recipe --seed --budget --n --temperature --max-new-tokens --protocol
     --limit --ids --data-dir --engine --server --plugin --config --set --paper --out""",
     "score": """--task --responses --out --data-dir --protocol --response-field --extracted-field --limit --ids --plugin
-    --judge --judge-model --judge-key-variable""",
+    --judge --judge-model --judge-key-variable --label --force""",
     "list": "what --plugin --out",
     "validate": "--task --data-dir --plugin",
     "fetch": "--task --to",
@@ -36,6 +36,8 @@ FLAGS = {
     "show": "run --wrong --limit --id --reason --category --diff --json",
     "view": "folder --port --baseline --data-dir",
     "detect": "--detect --out --power --baseline --task --json",
+    "reproduce": "row --out --data-dir --plugin --dry-run",
+    "replicate": "paper --out --study --data-dir --dry-run",
     "rm": "run --yes --checkpoints",
 }
 

@@ -76,7 +76,7 @@ def run(tmp_path: Path, address: str) -> Iterator[Run]:  # noqa: F811
 
     def go(judge: bool = True, **fields: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         chosen = judging.JudgeOptions(url=address, model="tester") if judge else None
-        results = score(replace(plain, judge=chosen, **fields), verifier=Opens())  # type: ignore[arg-type]
+        results = score(replace(plain, judge=chosen, force=True, **fields), verifier=Opens())  # type: ignore[arg-type]
         return results, {r["id"]: r for r in map(json.loads, (tmp_path / "out/samples.jsonl").read_text().splitlines())}
 
     yield go

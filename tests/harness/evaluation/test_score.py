@@ -108,10 +108,10 @@ def test_several_lines_of_an_id_are_its_samples(tmp_path: Path, grade: Grade) ->
 def test_limit_and_ids_choose_items_and_ignore_other_responses(tmp_path: Path, grade: Grade) -> None:
     rows = [{"id": i, "response": right(i)} for i in range(6)]
     assert grade(rows, limit=2)[0]["n"] == 2
-    results, written = grade(rows, ids=("4", "1"))
+    results, written = grade(rows, force=True, ids=("4", "1"))
     assert [r["id"] for r in written] == ["1", "4"] and results["metrics"]["accuracy"]["value"] == 1.0
     with pytest.raises(DataError, match="--ids names item '9'"):
-        grade(rows, ids=("9",))
+        grade(rows, force=True, ids=("9",))
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,16 @@ def test_scoring_twice_gives_the_same(tmp_path: Path, grade: Grade) -> None:
     assert [{**r, "seconds": 0} for r in first[1]] == [{**r, "seconds": 0} for r in again[1]]
 
 
-def test_other_content_starts_anew_and_other_folders_are_left_alone(tmp_path: Path, grade: Grade) -> None:
-    grade([{"id": i, "response": "\\boxed{0}"} for i in range(6)])
-    results, written = grade([{"id": i, "response": right(i)} for i in range(6)])
+def test_a_finished_result_of_other_content_is_never_replaced_unasked(tmp_path: Path, grade: Grade) -> None:
+    wrong = [{"id": i, "response": "\\boxed{0}"} for i in range(6)]
+    better = [{"id": i, "response": right(i)} for i in range(6)]
+    first = grade(wrong, label="mine")[0]
+    assert first["run"]["label"] == "mine"
+    assert grade(wrong, label="renamed")[0]["run"]["label"] == "renamed", "a name is no content"
+    with pytest.raises(RunError, match=r"the finished result of other responses.*--force"):
+        grade(better)
+    assert samples(tmp_path / "out")[0]["verdict"] == "incorrect", "nothing was touched"
+    results, written = grade(better, force=True)
     assert results["metrics"]["accuracy"]["value"] == 1.0 and len(written) == 6
     (tmp_path / "out" / "score.json").unlink()
     with pytest.raises(RunError, match="did not write"):
@@ -174,7 +181,7 @@ def test_kill_9_and_again(tmp_path: Path, verifier: Verifier) -> None:
     answers = write(tmp_path / "a.jsonl", [{"id": i, "response": f"\\boxed{{{i % 390}}}"} for i in range(400)])
     words = ["score", "--task", TASK, "--data-dir", str(folder), "--responses", str(answers), "--out"]
     code = (
-        "import sys, time, harness.samples as s; from harness.cli.app import main; add = s.SampleLog.add\n"
+        "import sys, time, harness.evaluation.samples as s; from harness.cli.app import main; add = s.SampleLog.add\n"
         "def slow(self, sample):\n    time.sleep(0.005); add(self, sample)\n"
         "s.SampleLog.add = slow; main(sys.argv[1:])"
     )
