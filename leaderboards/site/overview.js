@@ -5,16 +5,43 @@ RE.views.overview = (main) => {
   RE.add(main, [RE.h("h1", {}, "Overview")]);
   RE.add(main, [RE.h("p", { class: "dim" }, "accuracy = correct / asked; an ungraded sample stays in the denominator. Intervals are 95 %. Blue is above the baseline, orange below.")]);
   for (const average of board.averages) RE.averageSection(main, average);
-  if (!board.averages.length && board.tables.length) RE.taskSection(main, board.tables[0], [], "h2");
+  if (!board.averages.length) RE.heatSection(main, board.tables);
   RE.add(main, [RE.h("h2", {}, "Tasks")]);
   RE.add(main, [RE.h("div", { class: "cards" }, board.tables.map(RE.taskCard))]);
   if (board.refused.length) RE.add(main, [RE.h("h2", {}, "Left out"), RE.notes(board.refused, "warn")]);
 };
 
+// Without an average (another policy on each benchmark): every row beside the baseline of its own block.
+RE.heatSection = (main, tables) => {
+  if (tables.length === 1) { RE.taskSection(main, tables[0], [], "h2"); return; }
+  const columns = [{ title: "method", left: true }, ...tables.map((t) => ({ title: t.task, number: true }))];
+  const full = RE.fullColour(tables.flatMap((t) => t.blocks.map((b) => [b.rows.find((r) => r.base)?.interval, b.rows.map((r) => r.interval)])));
+  const names = new Map();
+  tables.forEach((table, k) => table.blocks.forEach((block) => {
+    const base = block.rows.find((r) => r.base)?.interval;
+    for (const row of block.rows) {
+      if (!names.has(row.name)) names.set(row.name, { row, cells: [] });
+      names.get(row.name).cells[k] ??= RE.heatCell(row.interval, base, table.id, full);
+    }
+  }));
+  const rows = [...names.values()].map(({ row, cells }) => ({
+    class: row.base ? "baseline" : "",
+    cells: [RE.methodCell(row), ...tables.map((_, k) => cells[k] || { t: "-", v: null })],
+  }));
+  RE.add(main, [RE.table(columns, rows, { label: "methods by tasks", sort: 1 }).box, RE.notes(["Each task has its own start policy, so there is no average; ± is half of a 95 % interval."])]);
+  const costs = tables.map((table) => [table, table.blocks[0]]).filter(([, b]) => b.rows.filter((r) => r.tokens).length > 1);
+  RE.add(main, [costs.length > 0 && RE.h("h2", {}, "Cost against accuracy"), RE.h("div", { class: "grid wide-grid" }, costs.map(([table, block]) => RE.h("div", {}, RE.h("h3", {}, table.task),
+    RE.costChart(block.rows.filter((r) => r.tokens).map((r) => ({ name: r.name, tokens: r.tokens, interval: r.interval })), block.rows.find((r) => r.base)?.interval[0] ?? null))))]);
+};
+
+// The difference that is shown in full colour: the largest on the board, and 5 points at least.
+RE.fullColour = (groups) => Math.max(0.05, ...groups.flatMap(([base, others]) => (base ? others.map((o) => Math.abs(o[0] - base[0])) : [])));
+
 RE.averageSection = (main, average) => {
   const base = average.rows.find((row) => row.base);
   const intervals = average.rows.filter((r) => r.average).map((r) => r.average);
   const scale = intervals.length ? RE.scale(intervals) : [0, 1];
+  const full = RE.fullColour(average.columns.map((c) => [base?.cells[c], average.rows.map((r) => r.cells[c]).filter(Boolean)]));
   const columns = [
     { title: "method", left: true },
     { title: "average", number: true },
@@ -34,7 +61,7 @@ RE.averageSection = (main, average) => {
       { t: row.difference ? RE.signed(row.difference) : "-", v: row.difference && row.difference[0] },
       { t: row.p },
       { t: row.letters || "-" },
-      ...average.columns.map((task) => RE.heatCell(row.cells[task], base?.cells[task], task)),
+      ...average.columns.map((task) => RE.heatCell(row.cells[task], base?.cells[task], task, full)),
       { t: String(row.seeds), v: row.seeds },
     ],
   }));
@@ -54,11 +81,11 @@ RE.signed = ([value, low, high]) => {
   return `${s(value)} [${s(low)}, ${s(high)}]`;
 };
 
-// The colour says how far the cell is from the baseline: 20 points are the full colour.
-RE.heatCell = (cell, base, task) => {
+// The colour says how far the cell is from the baseline; a difference of `full` has the whole colour.
+RE.heatCell = (cell, base, task, full) => {
   if (!cell) return { t: "-", v: null };
   const away = base ? cell[0] - base[0] : 0;
-  const share = Math.min(1, Math.abs(away) / 0.2) * 55;
+  const share = Math.min(1, Math.abs(away) / full) * 55;
   const half = 50 * (cell[2] - cell[1]);
   return {
     t: RE.percent(cell[0]),

@@ -94,8 +94,8 @@ def estimate(parts: Sequence[Matrix], weights: Sequence[float] | None = None) ->
     """The weighted mean (default: equal weights) of the means of matrices [S, n_k] that share their seeds.
 
     The part of the seeds comes from the spread of the weighted means of the seeds, so that a seed that is good on every
-    benchmark counts as what it is. Where it is below what chance within a seed explains, it is raised to that (two seeds)
-    or half of the way (more): by simulation this holds the level best (docs/statistics.md).
+    benchmark counts as what it is. Where it is below what chance within a seed explains, it is raised towards that by
+    1 / (S - 1) of the gap: by simulation this holds the level best (docs/statistics.md).
     """
     shares = weights or [1 / len(parts)] * len(parts)
     seeds = parts[0].shape[0]
@@ -108,7 +108,7 @@ def estimate(parts: Sequence[Matrix], weights: Sequence[float] | None = None) ->
     by_seed = sum((w * part.mean(1) for w, part in zip(shares, parts, strict=True)), np.zeros(seeds))
     between = float(by_seed.var(ddof=1)) / seeds
     missing = max(0.0, sum(rest) - between)
-    variance = between + missing * (1.0 if seeds == 2 else 0.5) + sum(items) - sum(rest)
+    variance = between + missing / (seeds - 1) + sum(items) - sum(rest)
     terms = [(between, seeds - 1)]
     terms += [(v, c.items - 1) for v, c in zip(items, found, strict=True)]
     terms += [(v, (seeds - 1) * (c.items - 1)) for v, c in zip(rest, found, strict=True)]
