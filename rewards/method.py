@@ -239,6 +239,7 @@ class Method:
             setattr(self, name, _typed(self.key, name, value, known[name]))
         self.networks: dict[str, torch.nn.Module] = {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.spared_seconds = 0.0  # of work that a cache did for this run; it counts as training time all the same
 
     @classmethod
     def options(cls) -> dict[str, Any]:

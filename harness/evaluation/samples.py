@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.core.clock import SESSIONS, Clock
 from harness.core.config import digest
 from harness.core.errors import RunError
 from harness.core.files import JsonlWriter, read_log, write_json
@@ -31,7 +32,6 @@ PROTOCOLS = ("official", "strict")
 LIBRARIES = ("rlfr-eval", "torch", "transformers", "vllm", "math-verify", "datasets", "qwen-vl-utils", "pillow")
 BESIDE = (audit.PROTOCOL, judge.PROTOCOL)
 """Verdicts that are kept beside those of the protocols; only some samples have them, and none is ever a headline."""
-SESSIONS = "sessions.jsonl"
 
 
 def gold_text(example: Example) -> str:
@@ -158,34 +158,29 @@ class SampleLog:
     """The samples of one evaluation, in memory and, with a folder, in samples.jsonl as they are added.
 
     Opening a folder reads what an earlier process wrote; `done` holds (id, sample index) of it. `seconds` counts the wall
-    time of all processes that worked on the folder, and `spent`, what its samples cost elsewhere.
+    time of all processes that worked on the folder, not the time between them, and `spent`, what its samples cost elsewhere.
     """
 
     def __init__(self, folder: Path | None, spent: float = 0.0) -> None:
         self.folder = folder
         self.samples: list[Sample] = []
         self.done: set[tuple[str, int]] = set()
-        self._started, self._before = time.time(), spent
+        self._clock = Clock(folder and folder / SESSIONS, folder and folder / SAMPLES, spent)
         self._writer: JsonlWriter | None = None
         if folder is not None:
             self._open(folder)
 
     def _open(self, folder: Path) -> None:
-        log, sessions = folder / SAMPLES, folder / SESSIONS
+        log = folder / SAMPLES
         self._writer = JsonlWriter(log)  # opening drops a torn line, before the log is read
         for row in read_log(log):
             sample = read_sample(row)
             if (sample.id, sample.sample_index) not in self.done:
                 self._keep(sample)
-        with JsonlWriter(sessions) as out:
-            last = list(read_log(sessions))[-1:]
-            if last:
-                self._before = last[0]["before"] + max(0.0, log.stat().st_mtime - last[0]["start"])
-            out.append({"start": self._started, "before": self._before})
 
     @property
     def seconds(self) -> float:
-        return self._before + time.time() - self._started
+        return self._clock.seconds
 
     def _keep(self, sample: Sample) -> None:
         self.samples.append(sample)

@@ -6,13 +6,13 @@ Knows no method and no task by name. Gives trainer and evaluator the same render
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core import config
+from harness.core.clock import SESSIONS, Clock, Peak
 from harness.core.config import Recipe
 from harness.core.files import write_text
 from harness.core.locks import Lock
@@ -206,14 +206,14 @@ class Runner:
     # --- training -----------------------------------------------------------------------------------------------------
 
     def _train(self) -> dict[str, Any]:
-        import torch
         from accelerate import Accelerator
 
         from trainers.rl import Parts, Trainer
 
         recipe, job = self.recipe, self.job
         assert self.method is not None
-        started = time.perf_counter()
+        clock = Clock(job.folder / "train" / SESSIONS, job.folder / "train" / "metrics.jsonl")
+        peak = Peak(job.device == "cuda")
         loaded = loading.load(job.start.path, job.start.revision, policies.training_dtype(recipe), job.device)
         accelerator = Accelerator(
             mixed_precision="bf16" if recipe.model.dtype == "bfloat16" else "no",
@@ -251,10 +251,9 @@ class Runner:
         finally:
             engine.close()
             accelerator.end_training()
-        peak = torch.cuda.max_memory_allocated() if job.device == "cuda" else peak_bytes()
         facts = summary | {
-            "seconds": round(time.perf_counter() - started, 3),
-            "peak_bytes": peak,
+            "seconds": round(clock.seconds + self.method.spared_seconds, 3),
+            "peak_bytes": peak.bytes,
             "start": job.start.digest,
         }
         return write_manifest(job.folder / "train", facts, ["metrics.jsonl"])
@@ -365,10 +364,3 @@ class Runner:
 
 def replace_model(section: Any, **values: Any) -> Any:
     return section.model_copy(update=values)
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -66,13 +66,14 @@ class Fit:
 @dataclass
 class Report:
     """What a fit did: optimiser steps, fitted tokens, mean loss of the last tenth of the steps, loss on held-out
-    latents before and after (NaN where nothing was held out)."""
+    latents before and after (NaN where nothing was held out), wall time."""
 
     steps: int = 0
     tokens: int = 0
     loss: float = math.nan
     held_out_before: float = math.nan
     held_out_after: float = math.nan
+    seconds: float = 0.0
     losses: list[float] = field(default_factory=list, repr=False)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -142,10 +143,13 @@ class Rlfr(Method):
         if (folder / "flow.json").is_file():
             cached, report = fit.load(folder, self.target, net.config)
             self._take(report)
+            self.spared_seconds = float(report.get("seconds", 0.0))
             return cached.to(ctx.device)
+        started = time.perf_counter()
         result = fit.offline(
             net, lambda e: ctx.scan(e, self.passes[0]), examples, self.target, how, ctx.step, ctx.track
         )
+        result.seconds = round(time.perf_counter() - started, 3)
         fit.save(folder, net, self.target, result)
         self._take({"loss": result.loss, "held_out_after": result.held_out_after})
         return net
@@ -251,9 +255,15 @@ class Rlfr(Method):
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "flow": self.target.describe(), "report": dict(self._report)}
+        return {
+            **super().state_dict(),
+            "flow": self.target.describe(),
+            "report": dict(self._report),
+            "spared": self.spared_seconds,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         fit.check(state["flow"], self.target, "the checkpoint")
         self._report = dict(state["report"])
+        self.spared_seconds = float(state.get("spared", 0.0))
         super().load_state_dict(state)

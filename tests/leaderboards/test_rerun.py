@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.core.config import recipes
 from harness.core.errors import RunError
 from harness.core.progress import Progress
 from harness.core.runs import read_evaluation
+from harness.models import hub
 from harness.pipeline import run
 from harness.pipeline.options import RunOptions
 from leaderboards import published, rerun, studies
@@ -47,6 +49,20 @@ def test_a_row_is_done_again_to_the_letter(trained: Path, tmp_path: Path, capsys
     assert again.name == trained.name, "the same settings, items and weights have the same key"
     before, now = (read_evaluation(f).results for f in (trained, again))
     assert before["run"]["config"] == now["run"]["config"] and before["generation"] == now["generation"]
+
+
+def test_the_fit_of_the_flow_is_training_time_whether_it_was_cached_or_not(tmp_path: Path) -> None:
+    """The fit that seed 1 finds in the cache is said to have taken 1,000 seconds: they are seed 1's too."""
+    words: dict[str, Any] = {"tasks": ("arithmetic",), "methods": ("rlfr",), "limit": 2, "out": tmp_path, "sets": SHORT}
+    (first,) = run.run(RunOptions(**words), Progress(quiet=True))
+    assert 0 < read_evaluation(first).results["run"]["train_seconds"] < 500
+    (file,) = (hub.cache_dir() / "methods").rglob("flow.json")
+    about = json.loads(file.read_text())
+    assert about["report"]["seconds"] > 0
+    about["report"]["seconds"] = 1000.0
+    file.write_text(json.dumps(about))
+    (second,) = run.run(RunOptions(**words, seeds=(1,)), Progress(quiet=True))
+    assert 1000 < read_evaluation(second).results["run"]["train_seconds"] < 1500
 
 
 def test_what_does_not_agree_is_said(tmp_path: Path) -> None:
