@@ -52,7 +52,7 @@ import pytest
 pytest.importorskip("torch")
 
 from harness.core.registry import load_plugin
-from leaderboards import regress_contract
+from leaderboards.regress import conformance
 from leaderboards.regress.bench import Bench
 from rewards.method import method
 
@@ -65,11 +65,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.parametrize("name", list(regress_contract.PROPERTIES))
+@pytest.mark.parametrize("name", list(conformance.PROPERTIES))
 def test_contract(bench: Bench, name: str) -> None:
     subject = bench.subject("{key}")
     swept = bench.sweep(subject.make(), bench.batch)
-    outcome = regress_contract.check_one(name, subject, regress_contract.cases(swept))
+    outcome = conformance.check_one(name, subject, conformance.cases(swept))
     assert outcome.status != "fails", outcome.detail
 
 

@@ -28,7 +28,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLFR_EVAL_CACHE", str(folder / "cache"))
         patch.chdir(folder)
-        options = RunOptions(tasks=("arithmetic",), methods=("base", "grpo", "dr-grpo"), limit=6, seeds=(0, 1), sets=SHORT)
+        options = RunOptions(
+            tasks=("arithmetic",), methods=("base", "grpo", "dr-grpo"), limit=6, seeds=(0, 1), sets=SHORT
+        )
         run.run(options, Progress(quiet=True))
         patch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupted)
         yield folder

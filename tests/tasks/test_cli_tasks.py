@@ -16,7 +16,7 @@ from tests.tasks.conftest import Write, png
 
 PLUGIN = '''"""Numbers whose own rule is {how}."""
 
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Task, task, user
 
 

@@ -114,7 +114,7 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> No
 
 def _holder(folder: Path) -> subprocess.Popen[str]:
     code = (
-        "import sys, time; from pathlib import Path; from harness.runs import Lock\n"
+        "import sys, time; from pathlib import Path; from harness.core.locks import Lock\n"
         "with Lock(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)

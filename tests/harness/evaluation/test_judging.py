@@ -24,7 +24,7 @@ GOLDS = ("4", "1/2", "a blue whale", "7", "9")
 ANSWERS = ("open 4", "open 0.5", "open cat", "7", "lost")
 PLUGIN = '''
 from typing import ClassVar
-from harness.records import Answer, AnswerType, Example
+from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Task, task, user
 
 def official(answer, response, extracted=None):

@@ -167,7 +167,7 @@ def test_a_script_needs_no_main_guard_and_leaves_no_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(r"""
-        from harness.records import Answer, AnswerType
+        from harness.core.records import Answer, AnswerType
         from rewards.verifier.pool import Job, Verifier
         pool = Verifier(workers=1)
         job = Job(answer=Answer(type=AnswerType.INTEGER, golds=("5",)), response=r"\boxed{5}")
