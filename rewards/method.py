@@ -262,6 +262,11 @@ class Method:
         """Over what the statistics of reward .. loss run: decides which of the three equal ways of a step is taken."""
         return "group"
 
+    @property
+    def uses_expert(self) -> bool:
+        """Whether `setup` reads the recipe's expert solutions; they are part of the run's identity then."""
+        return False
+
     def setup(self, ctx: Context) -> None:
         """Once, also before a resume: build `networks` and `optimisers`."""
 

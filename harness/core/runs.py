@@ -19,6 +19,7 @@ from harness.core.files import read_json, read_log, sha256, timestamp, write_jso
 from harness.core.records import SCHEMA
 
 MANIFEST, RESULTS, SAMPLES = "manifest.json", "results.json", "samples.jsonl"
+IDENTITY, CONFIG = "identity.json", "config.yaml"
 _NOT_EVALUATIONS = {"checkpoints", "policy", "train", "__pycache__"}
 
 
@@ -90,13 +91,25 @@ class Finished:
 
 
 def read_evaluation(folder: Path) -> Finished:
-    """A finished evaluation folder. Raises RunError when it is unfinished or of another schema."""
-    if finished(folder) is None:
+    """A finished evaluation folder. Raises RunError when it is unfinished, of another schema, or not what its manifest says."""
+    manifest = finished(folder)
+    if manifest is None:
         raise RunError(f"{folder} is not a finished evaluation (no {MANIFEST})", "re-run its command, which resumes")
     results = read_json(folder / RESULTS)
     if results.get("schema") != SCHEMA:
         raise RunError(f"{folder} has schema {results.get('schema')}, this version reads {SCHEMA}", "evaluate it again")
+    check_files(folder, manifest)
     return Finished(folder, results)
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises RunError for a file that is not what its manifest says: edited, cut or lost since the folder was finished."""
+    for name, facts in manifest.get("files", {}).items():
+        file = folder / name
+        if not file.is_file():
+            raise RunError(f"{file} is missing", "evaluate again: delete the folder and run its command")
+        if file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
+            raise RunError(f"{file} was changed after it was finished", "delete the folder and evaluate again")
 
 
 def evaluation_folders(out: Path) -> list[Path]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.config import Evaluation, digest
 from harness.core.errors import DataError, EngineError
+from harness.core.identity import of_generation, of_grading
 from harness.core.locks import Lock
 from harness.core.records import Example, Finish, Prompt, Rollout, Sample, Sampling, Verdict
 from harness.core.runs import MANIFEST, SAMPLES, RunFacts, finished, read_evaluation, slug
@@ -25,8 +26,8 @@ from harness.evaluation.samples import (
     SampleLog,
     TaskFacts,
     bar,
-    content_hash,
     finish,
+    gold_text,
     not_asked,
     read_sample,
     regraded,
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_SAME = ("task", "task_version", "verifier", "generation")
+_SAME = ("task", "task_version", "verifier", "grading", "generation")
+_GRADED = ("task_version", "verifier", "grading")
+"""Parts of the identity whose change asks for new verdicts on the same responses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +156,15 @@ def key_parts(plan: Plan, tools: Tools, policy: str) -> dict[str, Any]:
         "task_version": plan.version,
         "verifier": VERSION,
         "protocol": plan.protocol,
-        "generation": {
-            "content": content_hash(plan.examples),
-            "prompt": tools.renderer.hash,
-            "max_prompt_tokens": plan.max_prompt_tokens,
-            "sampling": asdict(plan.sampling),
-            "engine": tools.engine.describe(),
-            "policy": policy,
-        },
+        "grading": of_grading(plan.examples),
+        "generation": of_generation(
+            plan.examples,
+            prompt=tools.renderer.hash,
+            max_prompt_tokens=plan.max_prompt_tokens,
+            sampling=asdict(plan.sampling),
+            engine=tools.engine.describe(),
+            policy=policy,
+        ),
     }
 
 
@@ -177,7 +181,7 @@ def _adopt(target: Path, plan: Plan, tools: Tools, parts: Mapping[str, Any]) -> 
         if facts.get("generation") == parts["generation"] and facts.get("task") == plan.task:
             source = read_evaluation(manifest.parent)
             samples = list(map(read_sample, source.samples()))
-            if any(facts.get(k) != parts[k] for k in ("task_version", "verifier")):
+            if any(facts.get(k) != parts[k] for k in _GRADED):
                 samples = _grade_again(samples, plan, tools)
             with SampleLog(target, spent=source.results["cost"]["seconds"]) as log:
                 for sample in samples:
@@ -192,7 +196,13 @@ def _grade_again(samples: Sequence[Sample], plan: Plan, tools: Tools) -> list[Sa
         None if s.finish == Finish.PROMPT_TOO_LONG else plan.grade(tools, examples[s.id], s.response, s.finish)
         for s in samples
     ]
-    return [s if f is None else regraded(s, f.result(), plan.protocol) for s, f in zip(samples, waiting, strict=True)]
+    found = []
+    for sample, verdicts in zip(samples, waiting, strict=True):
+        example = examples[sample.id]
+        categories = {c: example.metadata.get(c) for c in plan.facts.categories}
+        about = replace(sample, gold=gold_text(example), note=example.note, categories=categories)
+        found.append(about if verdicts is None else regraded(about, verdicts.result(), plan.protocol))
+    return found
 
 
 def _run(

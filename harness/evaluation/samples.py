@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.core.clock import SESSIONS, Clock
-from harness.core.config import digest
 from harness.core.errors import RunError
 from harness.core.files import JsonlWriter, read_log, write_json
 from harness.core.records import SCHEMA, AnswerType, Example, Finish, Rollout, Sample, Side, Status, Verdict
@@ -37,12 +36,6 @@ BESIDE = (audit.PROTOCOL, judge.PROTOCOL)
 def gold_text(example: Example) -> str:
     """The gold as one line: elements of a list by commas, alternatives by bars."""
     return (", " if example.answer.type is AnswerType.LIST else " | ").join(example.answer.golds)
-
-
-def content_hash(examples: Sequence[Example]) -> str:
-    """Hash of what is asked: ids, turns, golds and answer types, in order. Pictures are hashed when rendered."""
-    rows = [(e.id, [(m.role, m.parts) for m in e.messages], asdict(e.answer), e.rule) for e in examples]
-    return digest(rows, length=16)
 
 
 def submit(

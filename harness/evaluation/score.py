@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.config import Protocol, digest
 from harness.core.errors import DataError, RunError
 from harness.core.files import read_json, sha256, write_json
+from harness.core.identity import asked_digest, of_grading
 from harness.core.locks import Lock
 from harness.core.records import Example, Finish, Rollout, Verdict
 from harness.core.registry import load_plugin
@@ -27,7 +28,6 @@ from harness.evaluation.samples import (
     SampleLog,
     TaskFacts,
     bar,
-    content_hash,
     finish,
     not_asked,
     results_of,
@@ -183,8 +183,9 @@ def _facts(options: ScoreOptions, task: Task, examples: Sequence[Example]) -> di
         "verifier": VERSION,
         "protocol": options.protocol,
         "revision": task.revision,
+        "grading": of_grading(examples),
         "generation": {
-            "content": content_hash(examples),
+            "content": asked_digest(examples),
             "responses": {"file": options.responses.name, "sha256": sha256(options.responses)},
             "response_field": options.response_field,
             "extracted_field": options.extracted_field,

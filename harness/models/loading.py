@@ -205,7 +205,8 @@ def digest(path: str | Path, origin: str | None = None, revision: str | None = N
     """The identity of a policy: `repository@commit` from the hub, else `sha256:` of its files; never its path.
 
     An adapter's covers its base. `origin`: what `resolve` said of the folder, when it is known; without it a hub name is
-    resolved from its configuration, no weights are fetched. File hashes are remembered by size and modification time.
+    resolved from its configuration, no weights are fetched. File hashes are remembered by size, times of modification
+    and of change, and inode.
     """
     folder, origin = (Path(path), origin) if origin is not None else resolve(path, revision, weights=False)
     adapter = (folder / "adapter_config.json").is_file()
@@ -229,10 +230,10 @@ def _file_hash(file: Path, cache: dict[str, list[Any]]) -> str:
         settings = {k: v for k, v in read_json(file).items() if k != "base_model_name_or_path"}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     state = file.stat()
-    mark = [state.st_size, state.st_mtime_ns]
+    mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     known = cache.get(str(file.resolve()))
-    if known is not None and known[:2] == mark:
-        return str(known[2])
+    if known is not None and known[:-1] == mark:
+        return str(known[-1])
     with file.open("rb") as stream:
         value = hashlib.file_digest(stream, "sha256").hexdigest()
     cache[str(file.resolve())] = [*mark, value]

@@ -5,12 +5,12 @@ Nothing here loads a model. Every mistake that can be seen before work starts is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core import config
+from harness.core import config, identity
 from harness.core.config import Recipe
 from harness.core.errors import ConfigError, UnknownNameError, near
 from harness.core.records import Example
@@ -57,10 +57,16 @@ def plans(options: RunOptions) -> list[Plan]:
     return found
 
 
-def data_dir(options: RunOptions, name: str) -> Path | None:
-    """The folder given for a task: `TASK=DIR` by full name or by any leading part of it, else a bare DIR."""
+def data_dir(options: RunOptions, name: str, everywhere: bool = True) -> Path | None:
+    """The folder given for a task: `TASK=DIR` by full name or by any leading part of it, else, `everywhere`, a bare DIR.
+
+    A bare DIR holds what is evaluated; what is trained on has to be named.
+    """
     parts = name.split("-")
-    return options.data_dir(*("-".join(parts[:k]) for k in range(len(parts), 0, -1)))
+    for size in range(len(parts), 0, -1):
+        if (leading := "-".join(parts[:size])) in options.data_dirs:
+            return options.data_dirs[leading]
+    return options.data_dirs.get("") if everywhere else None
 
 
 def recipe_name(options: RunOptions, item: Task) -> str:
@@ -140,18 +146,21 @@ def papered(recipe: Recipe, key: str, options: RunOptions) -> Recipe:
     return config.build(plain, f"--paper of {key}")
 
 
-def training_data(data: config.Data, options: RunOptions) -> list[Example]:
-    """Examples of a training, validation or expert split; --data-dir counts for it where it names its task."""
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A training, validation or expert split as it was read.
+
+    examples: in file order, cut to the recipe's limit. identity: its task, version and content.
+    """
+
+    examples: list[Example]
+    identity: Mapping[str, Any]
+
+
+def read_data(data: config.Data, options: RunOptions) -> DataSet:
+    """The examples of a training, validation or expert split; --data-dir counts for it where it names its task."""
     from tasks.base import task
 
-    return task.get(data.task)(data.split, options.data_dirs.get(data.task)).load()[: data.limit]
-
-
-def without_evaluation(recipe: Recipe) -> dict[str, Any]:
-    """What makes a trained policy, as plain values: decoding of the evaluation, the recipe's name and what the engine
-    is given of the machine do not, so that a run that ran out of memory resumes under other settings of it."""
-    values = recipe.model_dump(mode="json")
-    values["engine"] = values["engine"]["name"]
-    for name in ("evaluation", "name", "source", "methods"):
-        values.pop(name)
-    return values
+    source = task.get(data.task)(data.split, data_dir(options, f"{data.task}-{data.split}", everywhere=False))
+    examples = source.load()[: data.limit]
+    return DataSet(examples, identity.of_data(source.name, source.version, examples))

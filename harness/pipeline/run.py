@@ -7,49 +7,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core import config
 from harness.core.clock import SESSIONS, Clock, Peak
-from harness.core.config import Recipe
-from harness.core.files import write_text
+from harness.core.errors import TrainingError
+from harness.core.files import write_json, write_text
 from harness.core.locks import Lock
 from harness.core.progress import Progress
 from harness.core.records import Example
-from harness.core.runs import RunFacts, finished, run_folder, write_manifest
+from harness.core.runs import CONFIG, IDENTITY, RunFacts, finished, write_manifest
 from harness.evaluation.evaluate import evaluate
-from harness.evaluation.overlap import overlap
 from harness.models import hub, loading, tiny
 from harness.models.memory import preflight
-from harness.pipeline import plan, policies
+from harness.pipeline import jobs, plan, policies
 from harness.pipeline.journal import Journal
-from tasks.support.selection import select
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine
+    from harness.pipeline.jobs import Job
     from harness.pipeline.options import RunOptions
-    from rewards.method import Method
     from rewards.verifier.pool import Verifier
     from tasks.base import Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One method at one seed of a plan."""
-
-    recipe: Recipe
-    method: str
-    seed: int
-    start: policies.Start
-    folder: Path
-    key: str
-    device: str
-    options: RunOptions
-    tasks: tuple[tuple[Task, list[Example]], ...]
-    overlaps: Mapping[str, Any]
-    trains: bool
 
 
 def run(options: RunOptions, progress: Progress | None = None) -> list[Path]:
@@ -66,8 +46,7 @@ def run(options: RunOptions, progress: Progress | None = None) -> list[Path]:
         leave_room(work)
     with Verifier(plugins=[str(p) for p in options.plugins]) as verifier:
         for part in work:
-            examples = tuple((t, select(t.load(), options.limit, options.ids, t.name)) for t in part.tasks)
-            for job in jobs(part, examples, options, progress, device):
+            for job in jobs.jobs(part, part.tasks, options, progress, device):
                 found += Runner(job, verifier, progress).run()
     return found
 
@@ -99,109 +78,48 @@ def check_memory(part: plan.Plan, options: RunOptions, device: str) -> None:
     preflight(recipe.model.path, device, trains, recipe.model.lora, dtype, recipe.model.revision)
 
 
-def jobs(
-    part: plan.Plan,
-    examples: tuple[tuple[Task, list[Example]], ...],
-    options: RunOptions,
-    progress: Progress,
-    device: str,
-) -> list[Job]:
-    """Every method and seed of a plan. An untrained policy that decodes greedily is the same for every seed."""
-    recipe = part.recipe
-    overlaps = {}
-    if options.policy:
-        start = policies.Start(str(options.policy), None, loading.digest(options.policy))
-    else:
-        start = policies.start(recipe, progress, device)
-        trained = (
-            [] if all(not plan.build_method(recipe, k).trains for k in part.methods) else training(recipe, options)
-        )
-        overlaps = {t.name: overlap(items, trained) for t, items in examples} if trained else {}
-    found = []
-    for key in part.methods:
-        trains = not options.policy and plan.build_method(recipe, key).trains
-        repeated = trains or recipe.evaluation.temperature > 0
-        for seed in part.seeds if repeated else part.seeds[:1]:
-            found.append(job_of(part, key, seed, start, options, device, examples, overlaps, trains))
-    return found
-
-
-def training(recipe: Recipe, options: RunOptions) -> list[Example]:
-    return plan.training_data(recipe.train, options)
-
-
-def job_of(
-    part: plan.Plan,
-    key: str,
-    seed: int,
-    start: policies.Start,
-    options: RunOptions,
-    device: str,
-    examples: tuple[tuple[Task, list[Example]], ...],
-    overlaps: Mapping[str, Any],
-    trains: bool,
-) -> Job:
-    """The run's place is a hash of what makes its policy; of an untrained one, of the policy and the rendering."""
-    recipe = part.recipe if options.policy else plan.papered(part.recipe, key, options)
-    if trains:
-        settings = plan.build_method(recipe, key).settings()
-        content = [plan.without_evaluation(recipe), key, settings, seed, start.digest]
-        where = {"method": key, "train_task": recipe.train.task}
-    else:
-        content = [recipe.rendering.model_dump(), start.digest]
-        where = {"method": options.label or key, "train_task": "none"}
-    name = config.digest(*content)
-    folder = run_folder(options.out, model=str(options.policy or recipe.model.path), seed=seed, key=name, **where)
-    return Job(
-        recipe=recipe,
-        method=key,
-        seed=seed,
-        start=start,
-        folder=folder,
-        key=name,
-        device=device,
-        options=options,
-        tasks=examples,
-        overlaps=overlaps if trains else {},
-        trains=trains,
-    )
-
-
 class Runner:
     """Carries out one job: train where the run has no finished training, then evaluate every task."""
 
     def __init__(self, job: Job, verifier: Verifier, progress: Progress) -> None:
-        self.job, self.verifier, self.progress = job, verifier, progress
-        self.recipe = job.recipe
-        self.method: Method | None = None if job.options.policy else plan.build_method(job.recipe, job.method)
+        self.job, self.shared, self.recipe = job, job.shared, job.recipe
+        self.verifier, self.progress = verifier, progress
+        self.method = job.build()
 
     def run(self) -> list[Path]:
         job = self.job
         with Lock(job.folder):
-            self._write_config()
             trained: dict[str, Any] = {}
             if job.trains:
                 done = finished(job.folder / "train")
-                if done is None:
-                    self.progress.say(f"train {job.method} seed {job.seed} in {job.folder}")
-                    done = self._train()
-                else:
-                    self.progress.say(f"reuse {job.method} seed {job.seed} from {job.folder}")
-                trained = done
+                self._announce(done)
+                self._describe()
+                trained = self._train() if done is None else done
+            else:
+                self._describe()
             return self._evaluate(trained)
 
-    def _write_config(self) -> None:
-        """The resolved configuration, beside the results; a folder of another configuration is never continued."""
-        values = self.recipe.model_dump(mode="json") | {
-            "method": self.job.method,
-            "seed": self.job.seed,
-            "key": self.job.key,
-        }
-        if self.method is not None:
-            values["method_options"] = self.method.settings()
-        path = self.job.folder / "config.yaml"
-        if not path.is_file():
-            write_text(path, config.to_yaml(values))
+    def _announce(self, done: Mapping[str, Any] | None) -> None:
+        """Whether the run is trained, gone on with or reused, and what keeps a near one from being reused."""
+        job = self.job
+        name = f"{job.method} seed {job.seed}"
+        if done is not None:
+            self.progress.say(f"reuse {name}, finished {done['finished']}, from {job.folder}")
+            return
+        self.progress.say(f"train {name} in {job.folder}")
+        if (near := jobs.nearest(job)) is not None and not (job.folder / IDENTITY).is_file():
+            shown = ", ".join(near[1][:4]) + (f" and {len(near[1]) - 4} more" if len(near[1]) > 4 else "")
+            self.progress.say(f"the finished run {near[0]} is not reused: it differs in {shown}")
+
+    def _describe(self) -> None:
+        """What the run is and the configuration in use, beside the results."""
+        write_json(self.job.folder / IDENTITY, self.job.identity.parts)
+        write_text(self.job.folder / CONFIG, config.to_yaml(self._configuration()))
+
+    def _configuration(self) -> dict[str, Any]:
+        about = {"method": self.job.method, "seed": self.job.seed, "key": self.job.identity.key}
+        options = {"method_options": self.method.settings()} if self.method else {}
+        return self.recipe.model_dump(mode="json") | about | options
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -213,18 +131,20 @@ class Runner:
         recipe, job = self.recipe, self.job
         assert self.method is not None
         clock = Clock(job.folder / "train" / SESSIONS, job.folder / "train" / "metrics.jsonl")
-        peak = Peak(job.device == "cuda")
-        loaded = loading.load(job.start.path, job.start.revision, policies.training_dtype(recipe), job.device)
+        peak = Peak(self.shared.device == "cuda")
+        loaded = loading.load(
+            self.shared.start.path, self.shared.start.revision, policies.training_dtype(recipe), self.shared.device
+        )
         accelerator = Accelerator(
             mixed_precision="bf16" if recipe.model.dtype == "bfloat16" else "no",
-            cpu=job.device == "cpu",
+            cpu=self.shared.device == "cpu",
             log_with="tensorboard",
             project_dir=str(job.folder / "train"),
         )
         accelerator.init_trackers("tensorboard")
         renderer = policies.renderer(loaded, recipe, self.method)
         policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
-        engine = self._engine(job.start.path, job.start.revision, training=True)
+        engine = self._engine(self.shared.start.path, self.shared.start.revision, training=True)
         try:
             trainer = Trainer(
                 Parts(
@@ -234,7 +154,7 @@ class Runner:
                     engine=engine,
                     renderer=renderer,
                     verifier=self.verifier,
-                    examples=training(recipe, job.options),
+                    examples=plan.read_data(recipe.train, self.shared.options).examples,
                     expert=self._expert,
                     validate=self._validation(engine, renderer),
                     journal=Journal(job.folder / "train", accelerator, recipe.train.log_rollouts, self.progress.note),
@@ -242,7 +162,7 @@ class Runner:
                     folder=job.folder,
                     cache=hub.cache_dir() / "methods",
                     seed=job.seed,
-                    digest=config.digest(job.start.digest, renderer.hash),
+                    digest=config.digest(self.shared.start.digest, renderer.hash),
                     track=self.progress.track,
                 )
             )
@@ -254,7 +174,7 @@ class Runner:
         facts = summary | {
             "seconds": round(clock.seconds + self.method.spared_seconds, 3),
             "peak_bytes": peak.bytes,
-            "start": job.start.digest,
+            "start": self.shared.start.digest,
         }
         return write_manifest(job.folder / "train", facts, ["metrics.jsonl"])
 
@@ -268,21 +188,25 @@ class Runner:
             path=path,
             revision=revision,
             dtype=recipe.model.dtype,
-            device=self.job.device,
+            device=self.shared.device,
             batch=recipe.engine.batch,
             say=self.progress.say_once,
             settings=settings(recipe, training),
         )
 
     def _expert(self) -> list[Example]:
-        return plan.training_data(self.recipe.expert, self.job.options) if self.recipe.expert else []
+        if self.method is None or not self.method.uses_expert:
+            raise TrainingError(
+                f"method '{self.job.method}' reads expert solutions without saying so", "let its uses_expert be True"
+            )
+        return plan.read_data(self.recipe.expert, self.shared.options).examples if self.recipe.expert else []
 
     def _validation(self, engine: Engine, renderer: Any) -> Any:
         """Held-out accuracy by the evaluator itself: greedy, strict, nothing written."""
         settings = self.recipe.validation
         if settings is None or not settings.every:
             return None
-        examples = plan.training_data(settings, self.job.options)
+        examples = plan.read_data(settings, self.shared.options).examples
         decoding = replace_model(self.recipe.evaluation, n=1, temperature=0.0, top_p=1.0, protocol="strict")
 
         def validate(step: int) -> float:
@@ -304,16 +228,16 @@ class Runner:
 
     def _evaluate(self, trained: Mapping[str, Any]) -> list[Path]:
         job = self.job
-        path = str(job.folder / "policy") if job.trains else job.start.path
-        revision = None if job.trains else job.start.revision
-        digest = loading.digest(path) if job.trains else job.start.digest
-        loaded = loading.load(path, revision, self.recipe.model.dtype, job.device)
+        path = str(job.folder / "policy") if job.trains else self.shared.start.path
+        revision = None if job.trains else self.shared.start.revision
+        digest = loading.digest(path) if job.trains else self.shared.start.digest
+        loaded = loading.load(path, revision, self.recipe.model.dtype, self.shared.device)
         renderer = policies.renderer(loaded, self.recipe, self.method)
         del loaded
         engine = self._engine(path, revision, training=False)
         folders = []
         try:
-            for item, examples in job.tasks:
+            for item, examples in self.shared.tasks:
                 results = evaluate(
                     task_name=item.name,
                     examples=examples,
@@ -341,24 +265,23 @@ class Runner:
 
     def _facts(self, item: Task, trained: Mapping[str, Any], digest: str) -> RunFacts:
         job, recipe = self.job, self.recipe
-        settings = self.method.settings() if self.method else {}
-        shared = plan.without_evaluation(recipe)
+        setting, whole = jobs.setting(job)
         return RunFacts(
-            model=str(job.options.policy or recipe.model.path),
+            model=str(self.shared.options.policy or recipe.model.path),
             method=job.method,
             seed=job.seed,
             train_task="" if not job.trains else f"{recipe.train.task}-{recipe.train.split}",
             recipe=recipe.name,
-            setting=config.digest(shared, job.start.digest),
-            config=config.digest(shared, job.start.digest, job.method, settings),
-            label=job.options.label or "",
-            paper=bool(job.options.paper and self.method and self.method.paper_recipe),
+            setting=setting,
+            config=whole,
+            label=self.shared.options.label or "",
+            paper=bool(self.shared.options.paper and self.method and self.method.paper_recipe),
             policy=digest,
             train_seconds=trained.get("seconds", 0.0),
             train_tokens=trained.get("sampled_tokens", 0),
             train_steps=trained.get("steps", 0),
             peak_bytes=trained.get("peak_bytes"),
-            overlap=job.overlaps.get(item.name),
+            overlap=self.shared.overlaps.get(item.name) if job.trains else None,
         )
 
 

@@ -106,6 +106,10 @@ class Rlfr(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", hidden=self.layers, read="score"),) if self.active else (Pass(name="old"),)
 
+    @property
+    def uses_expert(self) -> bool:
+        return self.active and self.flow_path is None and self.offline_epochs > 0
+
     def setup(self, ctx: Context) -> None:
         """Build the flow and, in a new run, load it or fit it to the recipe's expert solutions (cached by content)."""
         if not self.active:
