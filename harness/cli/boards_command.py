@@ -88,6 +88,11 @@ def compare_(a: First, b: Second, limit: Limit = 5, as_json: AsJson = False) -> 
     pairs.main(a, b, limit, as_json)
 
 
+ShowIdentity = Annotated[
+    bool, typer.Option("--identity", help="Print what decides the numbers of the run and of its evaluations, as JSON.")
+]
+
+
 def show_(
     run: Run,
     wrong: Wrong = False,
@@ -97,6 +102,7 @@ def show_(
     category: Category = None,
     diff: Diff = None,
     as_json: AsJson = False,
+    identity: ShowIdentity = False,
 ) -> None:
     """Read samples in the terminal: question, response, extracted answer, gold, verdict and why.
 
@@ -104,8 +110,13 @@ def show_(
     rlfr-eval show runs/tiny-lm/rlfr/arithmetic/s0-1a2b3c4d --wrong --limit 5
     rlfr-eval show RUN --category level=3 --reason mismatch
     rlfr-eval show RUN --diff RUN2
+    rlfr-eval show RUN --identity
     """
     from harness.cli import show
+
+    if identity:
+        show.identity(run)
+        return
 
     name, sign, value = (category or "").partition("=")
     if category is not None and not (sign and name):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness.core.errors import RunError, attempt
 from harness.core.files import read_json, read_log
-from harness.core.runs import RESULTS, SAMPLES
+from harness.core.runs import IDENTITY, RESULTS, SAMPLES
 from harness.core.terminal import stdout
 
 LONGEST = 4000
@@ -177,3 +177,17 @@ def shortened(text: str) -> str:
         return text.strip("\n")
     half = LONGEST // 2
     return f"{text[:half]}\n[... {len(text) - LONGEST:,} characters ...]\n{text[-half:]}"
+
+
+def identity(run: Path) -> None:
+    """Print the parts of a run's identity and of its evaluations' as one JSON object. Raises RunError without any."""
+    parts = read_json(run / IDENTITY) if (run / IDENTITY).is_file() else None
+    names = ("task", "task_version", "verifier", "protocol", "grading", "generation")
+    found = {}
+    for log in logs(run):
+        if (log.parent / RESULTS).is_file():
+            results = read_json(log.parent / RESULTS)
+            found[log.parent.name] = {name: results[name] for name in names if name in results}
+    if parts is None and not found:
+        raise RunError(f"{run} says nothing of its identity", "give a run folder or an evaluation of it")
+    print(json.dumps({"run": parts, "evaluations": found}, indent=2, ensure_ascii=False))

@@ -26,14 +26,14 @@ from harness.core.records import Example, LazyImage
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ROLLOUT_CODE = ("harness/core/records.py", "harness/models", "harness/engines", "harness/rollout")
+ROLLOUT_CODE = ("harness/core/records.py", "harness/models", "harness/engines")
 """Code that decides which tokens answer a prompt."""
 
 VERDICT_CODE = ("rewards/verifier",)
 """Code that decides what an answer is worth."""
 
 TRAINING_CODE = (
-    *("trainers", "rewards/method.py", "rewards/batch.py", "rewards/losses.py", "rewards/components.py"),
+    *("trainers", "rewards/method.py", "rewards/losses.py", "rewards/components.py"),
     *("rewards/support", "rewards/flow"),
 )
 """Code that decides what a rollout does to the weights; a method's own module is a part of its own."""
