@@ -25,12 +25,13 @@ from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
 from rewards.method import Batch, Group, Method, Progress
 from trainers import checkpoint
+from trainers.assemble import assemble
 from trainers.batching import Item
 from trainers.context import TrainerContext
 from trainers.gradient import START, Gradient, Tally, advantage_of
 from trainers.passes import items, run_passes
 from trainers.policy import Policy
-from trainers.sampling import Sampler, assemble, prompts_at
+from trainers.sampling import Sampler, prompts_at
 from trainers.sft import cosine
 from trainers.step_metrics import step_metrics
 

@@ -27,10 +27,10 @@ from harness.pipeline.journal import Journal
 from leaderboards.regress.conformance import Subject
 from rewards.method import Batch, Group, Method, Progress, method
 from tasks.base import user
+from trainers.assemble import assemble
 from trainers.gradient import Gradient, advantage_of
 from trainers.passes import run_passes
 from trainers.rl import Parts, Trainer
-from trainers.sampling import assemble
 
 REFERENCES = Path(__file__).parent / "references"
 RECORDED = REFERENCES / "batch.json"

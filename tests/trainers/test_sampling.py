@@ -14,7 +14,8 @@ from harness.core.errors import TrainingError
 from harness.core.records import Answer, AnswerType, Example, Finish, Prompt, Rollout, Side, Status, Verdict
 from rewards.method import Draw, Group, Progress
 from tasks.base import user
-from trainers.sampling import Sampler, assemble, prompts_at, spans
+from trainers.assemble import assemble, spans
+from trainers.sampling import Sampler, prompts_at
 
 RECIPE = config.load("tiny-lm", sets=["train.group_size=2", "rendering.max_prompt_tokens=6"])
 GOLD = Answer(type=AnswerType.INTEGER, golds=("1",))
