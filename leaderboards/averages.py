@@ -223,10 +223,11 @@ def depends(
             if other != first:
                 said.append(f"without {left}: {other}")
     items = [ours[n].scores.matrix.shape[1] for n in names]
-    weights = [i / sum(items) for i in items]
-    other = verdict(compare(_scores(ours, names), _scores(theirs, names), weights))
-    if other != first:
-        said.append(f"weighted by questions: {other}")
+    if len(set(items)) > 1:
+        weights = [i / sum(items) for i in items]
+        other = verdict(compare(_scores(ours, names), _scores(theirs, names), weights))
+        if other != first:
+            said.append(f"weighted by questions: {other}")
     for protocol in _protocols(ours, theirs, names):
         other = verdict(compare(_scores(ours, names, protocol), _scores(theirs, names, protocol)))
         if other != first:

@@ -18,7 +18,8 @@ class Row:
     """One line of a table. Accuracies and shares are in [0, 1]; costs are means over seeds, None where not known.
 
     `mark`: told apart from a row of the same name. `letters`: rows that share one cannot be told apart (None: not ranked).
-    `seed_sd`: standard deviation between seeds (None with one). `notes`: sentences to print below. `key`: its block's.
+    `no_mark`: without a marked answer, by the strict rule; `no_answer`: without any, by the table's. `seed_sd`: standard
+    deviation between seeds (None with one). `notes`: sentences to print below. `key`: its block's.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row:
     ungraded: float
     truncated: float
     no_answer: float
+    no_mark: float
     headline: bool
     paper: bool
     trained: bool
@@ -87,6 +89,7 @@ def row(title: str, key: str, group: Group, mark: str) -> Row:
         ungraded=group.mean("metrics", "ungraded", "share") or 0.0,
         truncated=group.mean("metrics", "truncated", "share") or 0.0,
         no_answer=group.mean("metrics", "no_answer", "share") or 0.0,
+        no_mark=sum(m.scores.unmarked for m in group.members) / len(group.members),
         headline=group.headline,
         paper=group.paper,
         trained=trained,

@@ -20,11 +20,13 @@ from harness.core.runs import SAMPLES, Finished, finished
 
 @dataclass(frozen=True, slots=True)
 class ItemScores:
-    """`ids`, sorted, and per protocol the mean of the samples of each item, float64 [n] in [0, 1]; `single`: one each."""
+    """`ids`, sorted, and per protocol the mean of the samples of each item, float64 [n] in [0, 1]; `single`: one each.
+    `unmarked`: share of samples in which the strict rule found no marked answer (the headline's rule where it is absent)."""
 
     ids: tuple[str, ...]
     by_protocol: Mapping[str, NDArray[np.float64]]
     single: bool
+    unmarked: float
 
 
 def read_scores(member: Finished) -> ItemScores:
@@ -32,9 +34,10 @@ def read_scores(member: Finished) -> ItemScores:
     check_log(member)
     headline = str(member.results["protocol"])
     right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    count = 0
+    count = unmarked = 0
     for row in member.samples():
         count += 1
+        unmarked += (row.get("verdicts") or {}).get("strict", row).get("extracted") is None
         item = str(row["id"])
         right[headline][item].append(row["verdict"] == "correct")
         for protocol, verdict in row.get("verdicts", {}).items():
@@ -49,7 +52,7 @@ def read_scores(member: Finished) -> ItemScores:
     claimed = member.results["metrics"]["accuracy"]["value"]
     if len(ids) != member.results["n"] or abs(float(found[headline].mean()) - claimed) > 1e-9:
         raise RunError(f"{member.folder}: {SAMPLES} does not give the accuracy of results.json", "evaluate it again")
-    return ItemScores(ids, found, count == len(ids))
+    return ItemScores(ids, found, count == len(ids), unmarked / count)
 
 
 def check_log(member: Finished) -> None:

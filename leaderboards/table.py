@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.core.config import digest
 from harness.core.runs import Finished
-from leaderboards.averages import Average, averages
+from leaderboards.averages import Average, averages, depends
 from leaderboards.blocks import Block, blocks
 from leaderboards.conditions import decoding, differing, get
 from leaderboards.groups import Group, Read, groups, mark, read
@@ -130,7 +130,9 @@ def _finished(parts: Sequence[_Part], refused: Sequence[str], kept: Sequence[Rea
                 found = row(block.title, block.key, group, mark(group, block.groups))
                 rows[number].append(_against(found, group, block))
                 owners[number].append(group)
-            against += [(number, start + i, d) for i, d in _to_base(block)]
+            for i, difference, said in _to_base(block):
+                against.append((number, start + i, difference))
+                rows[number][start + i] = _depending(rows[number][start + i], said)
             pairs += [(number, start + i, start + j, d) for i, j, d in _pairs(block)]
     means = averages([(p.results, p.blocks) for p in parts])
     adjusted = iter(holm([d.p for _, _, d in against] + [d.p for a in means for d in a.differences()]))
@@ -155,25 +157,32 @@ def _against(found: Row, group: Group, block: Block) -> Row:
     base = block.base
     if base is None or base is group or not (group.headline and base.headline):
         return found
-    differ = differing(group.conditions, base.conditions)
-    notes = (
-        (*found.notes, f"{group.name}: compared with {base.name} under other conditions: {differ}")
-        if differ
-        else found.notes
-    )
-    return replace(found, against=base.name, notes=notes)
+    notes = list(found.notes)
+    if differ := differing(group.conditions, base.conditions):
+        notes.append(f"{group.name}: compared with {base.name} under other conditions: {differ}")
+    return replace(found, against=base.name, notes=tuple(notes))
 
 
-def _to_base(block: Block) -> list[tuple[int, Difference]]:
-    """Differences of the block's rows to its baseline; none for a row that is refused its headline."""
+def _depending(found: Row, said: Sequence[str]) -> Row:
+    """With a note where its conclusion depends on the protocol."""
+    if not said:
+        return found
+    note = f"{found.name} against {found.against}: the conclusion depends on the protocol ({'; '.join(said)})"
+    return replace(found, notes=(*found.notes, note))
+
+
+def _to_base(block: Block) -> list[tuple[int, Difference, tuple[str, ...]]]:
+    """Differences of the block's rows to its baseline, and where the conclusion is another one under another protocol;
+    none for a row that is refused its headline."""
     base = block.base
     if base is None or not base.headline:
         return []
-    return [
-        (i, compare([g.scores], [base.scores]))
-        for i, g in enumerate(block.groups)
-        if g is not base and g.headline and g.ids == base.ids
-    ]
+    found = []
+    for i, group in enumerate(block.groups):
+        if group is not base and group.headline and group.ids == base.ids:
+            difference = compare([group.scores], [base.scores])
+            found.append((i, difference, depends({"": group}, {"": base}, ("",), difference)))
+    return found
 
 
 def _pairs(block: Block) -> list[tuple[int, int, Difference]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness.core.errors import UnknownNameError, near
 from harness.core.registry import Entry, Registry, load_plugin
@@ -64,9 +65,12 @@ def _tasks() -> Table:
 
 
 def _methods() -> Table:
-    table = _table("method", "paper", "provenance", "what")
+    """What it does, and below where it comes from, so that nothing is lost at 80 columns."""
+    table = _table("method", "what")
     for entry in methods_registry().entries():
-        table.add_row(entry.key, entry.facts.get("paper") or "-", entry.facts.get("provenance") or "-", entry.summary)
+        known = [entry.facts.get("paper"), entry.facts.get("provenance")]
+        source = Text("; ".join(str(k) for k in known if k), style="dim")
+        table.add_row(entry.key, Text.assemble(entry.summary, "\n" if source else "", source))
     return table
 
 

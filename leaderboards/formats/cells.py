@@ -102,7 +102,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     found += [
         Column("n", lambda r: f"{r.n:,}", value=lambda r: r.n),
         Column("ungraded", lambda r: percent(r.ungraded), value=lambda r: r.ungraded),
-        Column("no mark", lambda r: percent(r.no_answer), value=lambda r: r.no_answer),
+        Column("no mark", lambda r: percent(r.no_mark), value=lambda r: r.no_mark),
         Column("truncated", lambda r: percent(r.truncated), value=lambda r: r.truncated),
     ]
     if any(len(r.seeds) > 1 for r in rows):
@@ -227,6 +227,10 @@ def legend(table: Table, comparisons: int = 0) -> list[str]:
     found += _seeds([(len(r.seeds), r.trained) for r in rows])
     if any(r.seed_sd is not None for r in rows):
         found.append("seed sd: points by which seeds differ beyond what chance within a seed explains")
+    if any(r.no_mark > 0 for r in rows):
+        found.append(
+            "no mark: samples without a marked final answer, by the strict rule, whatever the protocol of the table"
+        )
     differences = [r.difference for r in rows if r.difference]
     if differences:
         tests = "; ".join(sorted({d.test for d in differences}))

@@ -32,6 +32,7 @@ CSV_COLUMNS = (
     "ungraded",
     "truncated",
     "no_answer",
+    "no_mark",
     "headline",
     "paper",
     "against",
@@ -115,7 +116,19 @@ def _difference(row: Any) -> dict[str, object]:
 
 
 _AS_THEY_ARE = (
-    *("block", "model", "mark", "accuracy", "n", "samples_per_item", "seed_sd", "ungraded", "truncated", "no_answer"),
+    *(
+        "block",
+        "model",
+        "mark",
+        "accuracy",
+        "n",
+        "samples_per_item",
+        "seed_sd",
+        "ungraded",
+        "truncated",
+        "no_answer",
+        "no_mark",
+    ),
     *("headline", "paper", "against", "steps", "train_tokens", "train_seconds", "eval_tokens", "eval_seconds"),
     "peak_bytes",
 )

@@ -161,7 +161,8 @@ def details(row: Row) -> list[list[str]]:
         found.append([f"against {row.against}", f"{cells.points(d)} points, {p}"])
         found.append(["found in 80 % of such comparisons", f"true differences from {100 * d.detectable:.1f} points"])
     found += [[name, cells.percent(value)] for name, value in row.extra.items()]
-    found.append(["without a marked answer", cells.percent(row.no_answer)])
+    found.append(["without a marked answer", cells.percent(row.no_mark)])
+    found.append(["without an answer by the table's protocol", cells.percent(row.no_answer)])
     if row.length:
         found.append(["tokens of a response, mean", f"{row.length:.1f}"])
     if row.peak_bytes:

@@ -346,3 +346,20 @@ def test_tables_draw_from_no_global_stream(folder: Path) -> None:
     before = repr(np.random.get_state(legacy=True))
     build(evaluations(folder))
     assert repr(np.random.get_state(legacy=True)) == before
+
+
+def test_no_mark_is_the_strict_rules_and_a_conclusion_may_hang_on_the_protocol(tmp_path: Path) -> None:
+    """Under the official rule grpo is far better; under the strict one most of its answers bear no mark."""
+    evaluation(tmp_path, facts("base"), draw(60, 0.3, 0))
+    made = evaluation(tmp_path, facts("grpo"), draw(60, 0.8, 1))
+    log = made / "samples.jsonl"
+    rows_ = [json.loads(line) for line in log.read_text().splitlines()]
+    for row in rows_:
+        row["verdicts"]["strict"] = {"status": "incorrect", "extracted": None, "reason": "no_answer", "side": None}
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows_))
+    resealed(made)
+    (table,) = build(evaluations(tmp_path)).tables
+    found = {r.name: r for r in table.rows}
+    assert found["grpo"].no_mark == 1.0 and found["grpo"].no_answer < 0.1
+    assert any("depends on the protocol (under strict: worse)" in note for note in found["grpo"].notes)
+    assert not any("depends" in note for note in found["base"].notes)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from harness.cli import app
+from harness.cli import app, listing
 from harness.core.errors import ConfigError, DataError, RlfrEvalError
 from harness.pipeline import options
 from harness.pipeline.options import Budget, RunOptions
@@ -81,6 +81,18 @@ def test_list_tells_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("arithmetic", "multimodal", "Apache-2.0", "arXiv 2510.10201", "transformers", "tiny-vl", "30 steps"):
         assert word in out
     assert call(capsys, "list", "recipes")[1].count("\n") < out.count("\n")
+
+
+def test_eighty_columns_lose_nothing_of_a_method(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = call(capsys, "list", "methods")[1]
+    assert max(map(len, out.splitlines())) <= 80
+    plain = "".join(out.split())
+    for entry in listing.methods_registry().entries():
+        for text in (entry.key, entry.summary, entry.facts.get("paper") or "", entry.facts.get("provenance") or ""):
+            assert "".join(text.split()) in plain, text
 
 
 def test_a_plugin_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
