@@ -69,7 +69,7 @@ def opened(running: Any, address: str) -> float:
     for _ in range(3):
         started = time.perf_counter()
         with browser.opened(running, address) as (page, _):
-            page.wait_for_function("!document.querySelector('.loading')")
+            browser.until(page, "!document.querySelector('.loading')")
             seconds.append(time.perf_counter() - started)
     return max(seconds)
 

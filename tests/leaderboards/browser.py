@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,19 @@ def opened(running: Any, address: str, **options: Any) -> Iterator[tuple[Any, Se
     page.wait_for_selector("html[data-ready]")
     yield page, seen
     context.close()
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true. Asked from outside: the page's own policy forbids it to evaluate texts."""
+    deadline = time.monotonic() + 8
+    while not page.evaluate(f"Boolean({expression})"):
+        assert time.monotonic() < deadline, f"{expression} never came true"
+        time.sleep(0.02)
+
+
+def settle(page: Any) -> None:
+    """Wait until the page shows what its address says."""
+    until(page, "document.documentElement.dataset.ready === location.hash && !document.querySelector('.loading')")
 
 
 def folder(out: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_overview_shows_every_method_on_every_task(running: Any, address: st
         assert {"toy-a", "toy-b"} <= set(texts(page, "section thead th"))
         assert page.locator("td.heat").count() == 6 and page.locator("svg.bar").count() >= 3
         page.wait_for_selector("canvas")
-        page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
+        tools.until(page, "window.Chart && Chart.getChart(document.querySelector('canvas'))")
         assert seen.errors == []
 
 
@@ -78,17 +78,18 @@ def test_samples_filter_open_and_step_by_key(running: Any, address: str) -> None
         page.wait_for_selector("tbody tr")
         assert texts(page, ".count")[0].startswith("120 of 120")
         page.get_by_label("show").select_option("wrong")
-        page.wait_for_function("location.hash.includes('f=wrong') && document.querySelector('.count')")
+        tools.settle(page)
         assert set(texts(page, "tbody td.verdict")) == {"incorrect"}
         page.locator("tbody th a").first.click()
         page.wait_for_selector(".sample .response")
         before = page.url
         page.keyboard.press("j")
-        page.wait_for_function(f"location.href !== {before!r}")
-        page.wait_for_selector(".sample .response")
+        tools.until(page, f"location.href !== {before!r}")
+        tools.settle(page)
         assert texts(page, ".sample .verdict")[0] == "incorrect"
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function(f"location.href === {before!r}")
+        tools.until(page, f"location.href === {before!r}")
+        tools.settle(page)
         page.locator("summary", has_text="Manifest").click()
         assert '"task": "toy-a"' in page.locator("pre.manifest").inner_text()
         assert seen.errors == []
@@ -99,12 +100,13 @@ def test_categories_and_reasons_choose(running: Any, address: str) -> None:
         number = place(page, "base", "toy-b", 0)
         page.goto(f"{address}#/samples/{number}")
         page.get_by_label("category").select_option(label="subject: subject 1")
-        page.wait_for_function("document.querySelector('.count')?.textContent.startsWith('40 of 120')")
+        tools.until(page, "document.querySelector('.count')?.textContent.startsWith('40 of 120')")
         page.get_by_label("reason").select_option("mismatch")
-        page.wait_for_function("location.hash.includes('reason=mismatch') && document.querySelector('tbody')")
+        tools.settle(page)
         assert set(texts(page, "tbody td.verdict")) == {"incorrect"}
         page.get_by_label("show").select_option("cut")
-        page.wait_for_function("location.hash.includes('f=cut')")
+        tools.settle(page)
+        assert page.locator("tbody td", has_text="truncated").count() == page.locator("tbody tr").count()
         assert seen.errors == []
 
 
@@ -139,8 +141,9 @@ def test_what_a_model_wrote_is_text(running: Any, address: str) -> None:
         assert box.evaluate("e => e.textContent.length") < 20_000, "a long response shows its ends"
         page.get_by_role("button", name="more characters").click()
         assert box.evaluate("e => e.textContent.length") > 100_000
-        page.get_by_label("source text").check()
-        page.wait_for_function("location.hash.includes('raw=1') && document.querySelector('.response .prose-text')")
+        page.get_by_label("source text").click()  # the page is drawn anew: there is nothing left to check
+        tools.until(page, "location.hash.includes('raw=1')")
+        tools.settle(page)
         assert "\\boxed{\\frac{1}{2}}" in page.locator(".response .prose-text").last.inner_text()
         assert page.evaluate("window.hacked") is None
         assert seen.errors == []
@@ -148,15 +151,15 @@ def test_what_a_model_wrote_is_text(running: Any, address: str) -> None:
 
 def test_curves_and_token_signals(running: Any, address: str) -> None:
     with tools.opened(running, f"{address}#/curves?m=reward") as (page, seen):
-        page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
+        tools.until(page, "window.Chart && Chart.getChart(document.querySelector('canvas'))")
         labels = page.evaluate("Chart.getChart(document.querySelector('canvas')).data.datasets.map(d => d.label)")
         assert "grpo (2 seeds)" in labels and "~rlfr high" in labels, "a line per method, a band for its seeds"
         page.locator("summary", has_text="As a table").click()
         page.wait_for_selector("details tbody th")
         assert "grpo" in texts(page, "details tbody th")
         page.goto(f"{address}#/tokens/0")
-        page.wait_for_selector("main p")
-        page.wait_for_function("document.documentElement.dataset.ready.startsWith('#/tokens')")
+        tools.until(page, "location.hash === '#/tokens/0'")
+        tools.settle(page)
         assert "tokenizer cannot be read" in page.locator("main").inner_text(), "there is no policy folder in this test"
         assert seen.errors == []
 
@@ -178,7 +181,7 @@ def test_token_signals_are_a_heat_map(running: Any, address: str) -> None:
 @pytest.mark.parametrize("route", ["", "#/task/toy-a", "#/samples/0", "#/samples/0?s=1", "#/curves"])
 def test_a_phone_never_scrolls_the_page_sideways(running: Any, address: str, route: str) -> None:
     with tools.opened(running, address + route, viewport={"width": 360, "height": 740}) as (page, seen):
-        page.wait_for_function("!document.querySelector('.loading')")
+        tools.settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert seen.errors == []
 
@@ -190,7 +193,7 @@ def test_light_and_dark(running: Any, address: str) -> None:
         page.locator("#theme").click()
         light = page.evaluate(paint)
         assert dark != light and light == "rgb(255, 255, 255)"
-        page.wait_for_function("window.Chart && Chart.getChart(document.querySelector('canvas'))")
+        tools.until(page, "window.Chart && Chart.getChart(document.querySelector('canvas'))")
         assert page.evaluate("Chart.getChart(document.querySelector('canvas')).options.scales.x.grid.color").startswith(
             "rgb"
         )
