@@ -184,9 +184,10 @@ def _key(member: Read) -> tuple[Any, ...]:
 
 
 def making(results: Mapping[str, Any]) -> str:
-    """Digest of how responses were made, without seed and weights."""
-    generation = results.get("generation") or {}
-    return digest({k: v for k, v in generation.items() if k not in ("policy", "sampling")})
+    """Digest of how responses were made, without seed, weights and releases of code: of two evaluations of one run that
+    differ in these alone, the later one counts."""
+    recorded = {k: v for k, v in (results.get("generation") or {}).items() if k.startswith("response")}
+    return digest(conditions(results), recorded, get(results, "generation", "extracted_field"))
 
 
 def mark(group: Group, siblings: Sequence[Group]) -> str:

@@ -95,9 +95,10 @@ def _wanted(results: Mapping[str, Any], tasks: Sequence[str], model: str) -> boo
 
 
 def same_questions(results: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What rows of one table have in common: task, protocol, and a digest of version, verifier, items and decoding."""
+    """What rows of one table have in common: task, protocol, and a digest of items, golds, rules and decoding."""
     content = get(results, "generation", "content")
-    same = [results.get("task_version"), results.get("verifier"), content, decoding(results)]
+    graded = [results.get("task_version"), results.get("verifier"), results.get("grading")]
+    same = [*graded, content, decoding(results)]
     return str(results["task"]), str(results["protocol"]), digest(*same)
 
 

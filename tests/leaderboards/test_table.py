@@ -363,3 +363,14 @@ def test_no_mark_is_the_strict_rules_and_a_conclusion_may_hang_on_the_protocol(t
     assert found["grpo"].no_mark == 1.0 and found["grpo"].no_answer < 0.1
     assert any("depends on the protocol (under strict: worse)" in note for note in found["grpo"].notes)
     assert not any("depends" in note for note in found["base"].notes)
+
+
+def test_golds_that_changed_are_another_table_and_code_that_changed_is_not(tmp_path: Path) -> None:
+    first = read_evaluation(evaluation(tmp_path / "a", facts("grpo"), draw(40, 0.4, 0)))
+    later = read_evaluation(evaluation(tmp_path / "b", facts("grpo"), draw(40, 0.6, 0)))
+    code = {**later.results, "generation": {**later.results["generation"], "code": "edited"}}
+    (table,) = build([first, Finished(later.folder, code)]).tables
+    (row,) = table.rows
+    assert row.sources == (str(later.folder),) and any("the latest counts" in note for note in row.notes)
+    golds = {**later.results, "grading": {"content": "other golds"}}
+    assert len(build([first, Finished(later.folder, golds)]).tables) == 2
