@@ -56,13 +56,15 @@ class AverageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
-    """One block over its benchmarks. `columns`: a name per benchmark; `pairs`: places of rows and their difference."""
+    """One block over its benchmarks. `columns`: a name per benchmark; `pairs`: places of rows and their difference, but for
+    those with the baseline, which stands at `base`; both serve to find the letters."""
 
     title: str
     key: str
     columns: tuple[str, ...]
     rows: tuple[AverageRow, ...]
     pairs: tuple[tuple[int, int, Difference], ...]
+    base: int | None = None
 
     def differences(self) -> list[Difference]:
         """To the baseline, in the order of the rows."""
@@ -81,11 +83,14 @@ class Average:
         rows = list(self.rows)
         if len(able) > 1:
             apart = {frozenset((i, j)) for (i, j, _), p in zip(self.pairs, ps, strict=True) if p < ALPHA}
+            if self.base is not None:
+                parted = [i for i, r in enumerate(self.rows) if r.difference and r.difference.adjusted < ALPHA]
+                apart |= {frozenset((i, self.base)) for i in parted}
             pairs = {(a, b) for a in range(len(able)) for b in range(a) if {able[a], able[b]} in apart}
             for place, text in zip(able, letters(len(able), pairs), strict=True):
                 rows[place] = replace(rows[place], letters=text)
         rows.sort(key=lambda r: (r.average is None, -(r.average or 0), r.name, r.mark))
-        return replace(self, rows=tuple(rows), pairs=())
+        return replace(self, rows=tuple(rows), pairs=(), base=None)
 
 
 def _ranked(row: AverageRow) -> bool:
@@ -117,9 +122,15 @@ def column(results: Mapping[str, Any]) -> str:
 def _average(key: str, protocol: str, columns: Mapping[str, Block]) -> Average:
     names = tuple(columns)
     members: dict[tuple[Any, ...], dict[str, Group]] = defaultdict(dict)
+    twice = set()
     for name, block in columns.items():
         for group in block.groups:
-            members[group.name, group.model, group.run.get("config", ""), group.paper][name] = group
+            row = (group.name, group.model, group.run.get("config", ""), group.paper)
+            if name in members[row]:
+                twice.add(row)  # two recorded rows of one name: which of them belong together nobody wrote down
+            members[row][name] = group
+    for row in twice:
+        del members[row]
     rows = [_row(found, names, [next(iter(m.values())) for m in members.values()]) for found in members.values()]
     base = next((m for m in members.values() if _is_base(m, columns) and _complete(m, names)), None)
     if base is not None:
@@ -127,14 +138,15 @@ def _average(key: str, protocol: str, columns: Mapping[str, Block]) -> Average:
             r if m is base or r.average is None else _compared(r, m, base, names)
             for r, m in zip(rows, members.values(), strict=True)
         ]
-    able = [(i, m) for i, (r, m) in enumerate(zip(rows, members.values(), strict=True)) if _ranked(r)]
+    place = next((i for i, m in enumerate(members.values()) if m is base), None)
+    able = [(i, m) for i, (r, m) in enumerate(zip(rows, members.values(), strict=True)) if _ranked(r) and i != place]
     pairs = [
         (i, j, compare(_scores(a, names), _scores(b, names)))
-        for place, (i, a) in enumerate(able)
-        for j, b in able[place + 1 :]
+        for number, (i, a) in enumerate(able)
+        for j, b in able[number + 1 :]
     ]
-    title = next(iter(columns.values())).title
-    return Average(title=f"{title}, {protocol}", key=key, columns=names, rows=tuple(rows), pairs=tuple(pairs))
+    title = f"{next(iter(columns.values())).title}, {protocol}"
+    return Average(title=title, key=key, columns=names, rows=tuple(rows), pairs=tuple(pairs), base=place)
 
 
 def _is_base(found: Mapping[str, Group], columns: Mapping[str, Block]) -> bool:

@@ -47,9 +47,9 @@ def main(out: Path, formats: Sequence[str], choice: Choice | None = None, consol
         if name not in FORMATS:
             raise UnknownNameError(f"unknown --format '{name}'", near(name, FORMATS))
     board = collect(out, choice)
+    files = [_write(name, board, out, choice) for name in formats]
     console = console or stdout()
     terminal.show(board, console)
-    files = [_write(name, board, out, choice) for name in formats]
     for file in files:
         console.print(f"wrote {file}", highlight=False, soft_wrap=True)
     return files

@@ -119,18 +119,15 @@ def _same_items(found: Sequence[Group]) -> tuple[list[Group], list[str]]:
 def _finished(parts: Sequence[_Part], refused: Sequence[str], kept: Sequence[Read]) -> Board:
     """Rows with their comparisons, corrected over all tables and averages."""
     rows: list[list[Row]] = []
-    owners: list[list[Group]] = []
     against: list[tuple[int, int, Difference]] = []
     pairs: list[tuple[int, int, int, Difference]] = []
     for number, part in enumerate(parts):
         rows.append([])
-        owners.append([])
         for block in part.blocks:
             start = len(rows[number])
             for group in block.groups:
                 found = row(block.title, block.key, group, mark(group, block.groups))
                 rows[number].append(_against(found, group, block))
-                owners[number].append(group)
             for i, difference, said in _to_base(block):
                 against.append((number, start + i, difference))
                 rows[number][start + i] = _depending(rows[number][start + i], said)
@@ -141,7 +138,7 @@ def _finished(parts: Sequence[_Part], refused: Sequence[str], kept: Sequence[Rea
         rows[number][place] = replace(rows[number][place], difference=replace(difference, adjusted=p))
     means = [a.corrected(adjusted) for a in means]
     parted = holm([d.p for *_, d in pairs] + [d.p for a in means for *_, d in a.pairs])
-    _letter(rows, [(n, i, j) for (n, i, j, _), p in zip(pairs, parted, strict=False) if p < ALPHA])
+    _letter(rows, [(n, i, j) for (n, i, j, _), p in zip(pairs, parted, strict=False) if p < ALPHA], _base_places(parts))
     rest = iter(parted[len(pairs) :])
     means = [a.lettered([next(rest) for _ in a.pairs]) for a in means]
     return Board(
@@ -187,8 +184,8 @@ def _to_base(block: Block) -> list[tuple[int, Difference, tuple[str, ...]]]:
 
 
 def _pairs(block: Block) -> list[tuple[int, int, Difference]]:
-    """All pairs of rows that are ranked: those with a headline and without --paper."""
-    able = [i for i, g in enumerate(block.groups) if g.headline and not g.paper]
+    """Pairs of rows that are ranked (with a headline, without --paper), but for those with the baseline, whose p is shown."""
+    able = [i for i, g in enumerate(block.groups) if g.headline and not g.paper and g is not block.base]
     return [
         (i, j, compare([block.groups[i].scores], [block.groups[j].scores]))
         for place, i in enumerate(able)
@@ -196,10 +193,27 @@ def _pairs(block: Block) -> list[tuple[int, int, Difference]]:
     ]
 
 
-def _letter(rows: list[list[Row]], apart: Sequence[tuple[int, int, int]]) -> None:
-    """Letters within each block, from the pairs that differ."""
+def _base_places(parts: Sequence[_Part]) -> dict[tuple[int, str], int]:
+    """Where the baseline stands in the rows of a table, by table and block."""
+    found = {}
+    for number, part in enumerate(parts):
+        start = 0
+        for block in part.blocks:
+            for i, group in enumerate(block.groups):
+                if group is block.base:
+                    found[number, block.key] = start + i
+            start += len(block.groups)
+    return found
+
+
+def _letter(rows: list[list[Row]], apart: Sequence[tuple[int, int, int]], bases: Mapping[tuple[int, str], int]) -> None:
+    """Letters within each block: from the pairs that differ, and from the differences to the baseline as they are shown."""
     for number, found in enumerate(rows):
         differ = {frozenset((i, j)) for n, i, j in apart if n == number}
+        for i, own in enumerate(found):
+            base = bases.get((number, own.key))
+            if base is not None and own.difference is not None and own.difference.adjusted < ALPHA:
+                differ.add(frozenset((i, base)))
         for key in dict.fromkeys((r.block, r.key) for r in found):
             able = [i for i, r in enumerate(found) if (r.block, r.key) == key and r.headline and not r.paper]
             if len(able) < 2:

@@ -216,7 +216,7 @@ def legend(table: Table, comparisons: int = 0) -> list[str]:
     if any(r.letters for r in rows):
         found.append(
             "ties: rows of a block that share a letter cannot be told apart, rows that share none differ "
-            f"(p < {ALPHA:g}; all pairs of all tables shown, Holm)"
+            f"(p < {ALPHA:g}: against the baseline the p shown, else all other pairs of all tables, Holm)"
         )
     if any(r.letters == "" for r in rows):
         found.append(
@@ -266,9 +266,7 @@ def average_notes(average: Average, comparisons: int = 0) -> list[str]:
         f"average: mean of the {len(average.columns)} benchmarks, each with the same weight; ± is half of a 95 % interval"
     ]
     if any(r.letters for r in average.rows):
-        found.append(
-            f"ties: rows that share a letter cannot be told apart (p < {ALPHA:g}; all pairs of all tables shown, Holm)"
-        )
+        found.append(f"ties: rows that share a letter cannot be told apart (p < {ALPHA:g}, as below)")
     found += _seeds([(len(r.seeds), r.trained) for r in average.rows])
     found += [f"{name(r)}: no average, lacks {', '.join(r.missing)}" for r in average.rows if r.missing]
     differences = average.differences()

@@ -154,7 +154,7 @@ def json_text(board: Board) -> str:
     value = {
         "schema": SCHEMA,
         "comparisons": board.comparisons,
-        "averages": [{k: v for k, v in asdict(a).items() if k != "pairs"} for a in board.averages],
+        "averages": [{k: v for k, v in asdict(a).items() if k not in ("pairs", "base")} for a in board.averages],
         "tables": [asdict(t) for t in board.tables],
         "left_out": list(board.refused),
     }

@@ -374,3 +374,32 @@ def test_golds_that_changed_are_another_table_and_code_that_changed_is_not(tmp_p
     assert row.sources == (str(later.folder),) and any("the latest counts" in note for note in row.notes)
     golds = {**later.results, "grading": {"content": "other golds"}}
     assert len(build([first, Finished(later.folder, golds)]).tables) == 2
+
+
+def test_a_letter_never_contradicts_the_p_that_is_shown(whole: Board) -> None:
+    """A row shares a letter with its baseline exactly where their difference is not significant as shown."""
+    seen = 0
+    for table in whole.tables:
+        for row in table.rows:
+            base = next((r for r in table.rows if r.block == row.block and r.name == row.against), None)
+            if row.difference and base and row.letters and base.letters:
+                seen += 1
+                assert bool(set(row.letters) & set(base.letters)) == (row.difference.adjusted >= 0.05), row.name
+    assert seen >= 3
+
+
+def test_two_scored_files_of_one_name_have_no_average(tmp_path: Path) -> None:
+    for task in ("toy-a", "toy-b"):
+        evaluation(tmp_path / "x", facts("policy", label="mine", config="1"), draw(30, 0.5, 0), task=task)
+        evaluation(tmp_path / "y", facts("policy", label="other", config="2"), draw(30, 0.6, 1), task=task)
+    found = build(evaluations(tmp_path)).averages
+    assert [r.name for r in found[0].rows] == ["other", "mine"]
+    again = [read_evaluation(f) for f in tmp_path.glob("y/*/*/*/*/eval/toy-a-*")]
+    renamed = [
+        Finished(e.folder, {**e.results, "run": {**e.results["run"], "label": "mine", "config": "1"}}) for e in again
+    ]
+    twin = [
+        Finished(e.folder, {**e.results, "generation": {"content": "c", "responses": {"sha256": str(k)}}})
+        for k, e in enumerate([*evaluations(tmp_path / "x"), *renamed])
+    ]
+    assert all("mine" not in [r.name for r in a.rows] for a in build(twin).averages)
