@@ -313,6 +313,10 @@ class Method:
         """Train the method's own networks, once per rollout batch; returns metrics."""
         return {}
 
+    def derived(self, signals: Mapping[str, Tensor], mask: Tensor) -> Mapping[str, Tensor]:
+        """What the method makes of logged signals [B, T], token by token, for people to look at; trains nothing."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Networks and optimisers; a method with further state adds it."""
         return {

@@ -184,9 +184,14 @@ class Rlfr(Method):
 
     def filtered(self, batch: Batch) -> Tensor:
         """Scores [B, T] after the fluctuation filter; `batch.signals["old.score"]` keeps the unfiltered ones."""
-        return fluctuation(
-            batch.signals["old.score"], self._scored(batch.mask), self.eta, self.top_k, self.norm, self.norm_power
-        )
+        return self._filter(batch.signals["old.score"], batch.mask)
+
+    def _filter(self, score: Tensor, mask: Tensor) -> Tensor:
+        return fluctuation(score, self._scored(mask), self.eta, self.top_k, self.norm, self.norm_power)
+
+    def derived(self, signals: Mapping[str, Tensor], mask: Tensor) -> Mapping[str, Tensor]:
+        """The filtered scores, which no log keeps."""
+        return {"old.score, filtered": self._filter(signals["old.score"], mask)} if "old.score" in signals else {}
 
     def _scored(self, mask: Tensor) -> Tensor:
         """Tokens with a partner under at least one pairing: only these enter the statistics of the filter."""

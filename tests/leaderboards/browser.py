@@ -88,7 +88,7 @@ def folder(out: Path) -> None:
         for seed in (0, 1):
             for k, method in enumerate(("grpo", "rlfr")):
                 made = evaluation(out, facts(method, seed), draw(120, base + moved, 10 * k + seed), task=task)
-                _train(made.parents[1], seed, k)
+                train(made.parents[1], seed, k)
     rewrite(next(out.glob("*/rlfr/*/s0-*/eval/toy-a-*")), 3, LONG)
 
 
@@ -104,7 +104,8 @@ def rewrite(folder: Path, line: int, response: str) -> None:
     )
 
 
-def _train(run: Path, seed: int, k: int) -> None:
+def train(run: Path, seed: int, k: int) -> None:
+    """A training log of twenty steps, and two rollouts of the last with an advantage and a score for each token."""
     train = run / "train"
     (train / "rollouts").mkdir(parents=True, exist_ok=True)
     steps = range(1, 21)

@@ -14,7 +14,7 @@ import pytest
 
 from harness.core.errors import RunError
 from leaderboards import board
-from leaderboards.page import view
+from leaderboards.page import tokens, view
 from leaderboards.page.samples import BLOCK, read_log
 from leaderboards.page.site import ASSETS, Site
 from tests.leaderboards import browser as tools
@@ -115,3 +115,20 @@ def test_view_answers_this_machine_by_its_name_only(port: int) -> None:
     assert ask("/data/board.js", "evil.example")[0] == 403
     assert ask("/%2e%2e/%2e%2e/etc/passwd", f"127.0.0.1:{port}")[0] == 404
     assert ask("/assets/..%2f..%2fstats.py", f"127.0.0.1:{port}")[0] == 404
+
+
+def test_token_signals_hold_the_flow_score_raw_and_filtered(tmp_path: Path) -> None:
+    """A policy's tokenizer, two logged rollouts of rlfr: the filter keeps at most top_k tokens of each."""
+    from harness.models import tiny
+
+    tiny.build("tiny-lm", tmp_path / "policy")
+    tools.train(tmp_path, 0, 0)
+    (tmp_path / "config.yaml").write_text("method: rlfr\nmethod_options: {top_k: 2, eta: 0.3}\n")
+    found = tokens.tokens(tmp_path)
+    assert found["why"] == "" and [s["step"] for s in found["steps"]] == [20]
+    rollout = found["steps"][0]["rollouts"][0]
+    raw, kept = rollout["signals"]["old.score"], rollout["signals"]["old.score, filtered"]
+    assert len(raw) == len(kept) == len(rollout["tokens"]) == 6 and len(set(raw)) == 6
+    assert sum(v != 0 for v in kept) == 2 and {"advantage"} <= set(rollout["signals"])
+    (tmp_path / "config.yaml").write_text("method: of-a-plug-in\n")
+    assert "old.score, filtered" not in tokens.tokens(tmp_path)["steps"][0]["rollouts"][0]["signals"]
