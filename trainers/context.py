@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.core.errors import DataError, TrainingError
 from harness.core.records import Example, Prompt
+from harness.rollout.protocols import Encodes
 from rewards.method import Chunk, Pass
 from trainers.batching import Item, scatter, scatter_states
 from trainers.passes import layer_indices
@@ -24,7 +25,7 @@ class TrainerContext:
         self,
         *,
         policy: Policy,
-        renderer: Any,
+        renderer: Encodes,
         expert: Callable[[], list[Example]],
         cache: Path,
         seed: int,

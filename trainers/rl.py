@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from harness.core.config import Recipe
 from harness.core.errors import EngineError, TrainingError
 from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
+from harness.rollout.protocols import Encodes, Grades, Tools
 from rewards.method import Batch, Group, Method, Progress
 from trainers import checkpoint
 from trainers.assemble import assemble
@@ -42,6 +43,18 @@ MISMATCH_BOUND = {"float32": 1e-3, "bfloat16": 0.1}
 """Largest allowed mean difference over a step's rollouts where train.mismatch_bound is not set, by dtype."""
 
 
+class Journals(Protocol):
+    """Keeps what training did, step by step."""
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step`."""
+        ...
+
+    def step(self, metrics: Mapping[str, Any], batch: Batch, advantage: Tensor, dropped: Sequence[str]) -> None:
+        """Append one step: its numbers, its rollouts, and the ids of prompts that were too long."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What the pipeline hands to the trainer."""
@@ -50,18 +63,19 @@ class Parts:
     method: Method
     policy: Policy
     engine: Engine
-    renderer: Any
-    verifier: Any
+    renderer: Encodes
+    verifier: Grades
     examples: Sequence[Example]
     expert: Callable[[], list[Example]]
     validate: Callable[[int], float] | None
-    journal: Any
+    journal: Journals
     accelerator: Any
     folder: Path
     cache: Path
     seed: int
     digest: str
     track: Callable[..., Iterator[Any]]
+    task_version: int = 1
 
 
 class Trainer:
@@ -70,7 +84,9 @@ class Trainer:
     def __init__(self, parts: Parts) -> None:
         recipe = parts.recipe
         self.parts, self.recipe, self.method, self.policy = parts, recipe, parts.method, parts.policy
-        self.sampler = Sampler(parts.renderer, parts.engine, parts.verifier, recipe, parts.seed)
+        self.sampler = Sampler(
+            Tools(parts.renderer, parts.engine, parts.verifier), recipe, parts.seed, parts.task_version
+        )
         parameters = [p for _, p in parts.policy.trainable()]
         settings = recipe.optimiser
         self.optimiser = torch.optim.AdamW(

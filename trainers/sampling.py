@@ -1,20 +1,21 @@
-"""From prompts to graded groups: render, generate, verify, score the components.
-
-The objects that come in (renderer, engine, verifier) are the ones that evaluation uses.
-"""
+"""From prompts to graded groups: which prompts a step has, and the rollout loop as a method's `draw`."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from harness.core.config import Recipe
 from harness.core.errors import TrainingError
-from harness.core.records import Example, Finish, Prompt, Rollout, Sampling, Verdict
-from harness.engines.base import Engine, Request
+from harness.core.records import Example, Finish, Sampling
+from harness.rollout.grading import TRAINING
+from harness.rollout.loop import Ask, Graded, RolloutLoop
+from harness.rollout.protocols import Tools
 from rewards.components import components
 from rewards.method import Draw, Group
 
@@ -45,10 +46,14 @@ def stable_seed(*parts: Any) -> int:
 
 
 class Sampler:
-    """The `draw` of Method.collect. Counts what it samples and lists the prompts it had to drop as too long."""
+    """The `draw` of Method.collect: the rollout loop, graded by the strict protocol, with responses put into groups.
 
-    def __init__(self, renderer: Any, engine: Engine, verifier: Any, recipe: Recipe, seed: int) -> None:
-        self.renderer, self.engine, self.verifier, self.recipe, self.seed = renderer, engine, verifier, recipe, seed
+    sampled_tokens: of all steps. dropped: ids of this step's prompts that were too long.
+    """
+
+    def __init__(self, tools: Tools, recipe: Recipe, seed: int, task_version: int = 1) -> None:
+        self.recipe, self.seed, self.renderer = recipe, seed, tools.renderer
+        self.loop = RolloutLoop(tools, recipe.rendering.max_prompt_tokens, task_version, TRAINING)
         self.sampled_tokens = 0
         self.dropped: list[str] = []
         self._step, self._calls = 0, 0
@@ -58,68 +63,49 @@ class Sampler:
         self._step, self._calls, self.dropped = step, 0, []
 
     def __call__(self, draws: Sequence[Draw]) -> list[Group]:
+        """A group for every draw whose prompt is not too long, in their order; rollouts by sample index, whatever the
+        order in which they finish. Raises TrainingError for two draws of one item."""
+        twice = [item for item, count in Counter(d.example.id for d in draws).items() if count > 1]
+        if twice:
+            raise TrainingError(f"two draws of item {twice[0]} in one call", "ask for more samples in one Draw")
         train = self.recipe.train
         stream = stable_seed("draw", self.seed, self._step, self._calls) % 2**31
         self._calls += 1
         default = Sampling(
             max_new_tokens=train.max_new_tokens, n=train.group_size, temperature=train.temperature, seed=stream
         )
-        kept: list[tuple[Draw, Prompt, Request]] = []
-        for draw in draws:
-            prompt = self.renderer.render(draw.example)
-            if len(prompt.ids) > self.recipe.rendering.max_prompt_tokens:
-                self.dropped.append(draw.example.id)
-                continue
-            sampling = draw.sampling or default
-            if draw.n is not None:
-                sampling = Sampling(**{**_fields(sampling), "n": draw.n})
-            kept.append((draw, prompt, Request(prompt, sampling, draw.prefix)))
-        return self._grade(kept) if kept else []
-
-    def _grade(self, kept: list[tuple[Draw, Prompt, Request]]) -> list[Group]:
-        from rewards.verifier.pool import Job
-
-        by_prompt: dict[str, int] = {}
-        for place, (_, prompt, _) in enumerate(kept):
-            if by_prompt.setdefault(prompt.example_id, place) != place:
-                raise TrainingError(
-                    f"two draws of item {prompt.example_id} in one call", "ask for more samples in one Draw"
-                )
-        found: list[dict[int, tuple[Rollout, Any]]] = [{} for _ in kept]
-        for rollout in self.engine.generate([request for _, _, request in kept]):
-            place = by_prompt[rollout.prompt_id]
-            example = kept[place][0].example
-            job = Job(
-                answer=example.answer,
-                response=rollout.text,
-                truncated=rollout.finish is Finish.LENGTH,
-                task=example.task,
-            )
-            found[place][rollout.sample_index] = (rollout, self.verifier.submit(job))
-            self.sampled_tokens += len(rollout.token_ids)
+        found: dict[str, list[Graded]] = {d.example.id: [] for d in draws}
+        for graded in self.loop.run(_ask(draw, default) for draw in draws):
+            found[graded.example.id].append(graded)
+            self.sampled_tokens += len(graded.rollout.token_ids)
         groups = []
-        for (draw, prompt, _), rows in zip(kept, found, strict=True):
-            pairs = [rows[k] for k in sorted(rows)]
-            rollouts = tuple(r for r, _ in pairs)
-            verdicts = tuple(f.result()["strict"] for _, f in pairs)
-            trained = prompt if draw.train_example is None else self.renderer.render(draw.train_example)
-            groups.append(self._group(draw, trained, rollouts, verdicts))
+        for draw in draws:
+            rows = sorted(found[draw.example.id], key=lambda g: g.rollout.sample_index)
+            if any(g.too_long for g in rows):
+                self.dropped.append(draw.example.id)
+            else:
+                groups.append(self._group(draw, rows))
         return groups
 
-    def _group(self, draw: Draw, prompt: Prompt, rollouts: tuple[Rollout, ...], verdicts: tuple[Verdict, ...]) -> Group:
+    def _group(self, draw: Draw, rows: Sequence[Graded]) -> Group:
+        """The group of a draw; it is trained on another rendering where the draw says so."""
         style = self.recipe.rewards.format_style
-        named = tuple(
-            components(v, r.text, r.finish is Finish.LENGTH, style) for r, v in zip(rollouts, verdicts, strict=True)
-        )
+        prompt = rows[0].prompt if draw.train_example is None else self.renderer.render(draw.train_example)
+        assert prompt is not None
+        verdicts = tuple(g.verdicts["strict"] for g in rows)
+        rollouts = tuple(g.rollout for g in rows)
         return Group(
             example=draw.train_example or draw.example,
             prompt=prompt,
             rollouts=rollouts,
             verdicts=verdicts,
-            components=named,
+            components=tuple(
+                components(v, r.text, r.finish is Finish.LENGTH, style) for v, r in zip(verdicts, rollouts, strict=True)
+            ),
             train=draw.train,
         )
 
 
-def _fields(sampling: Sampling) -> dict[str, Any]:
-    return {name: getattr(sampling, name) for name in Sampling.__dataclass_fields__}
+def _ask(draw: Draw, default: Sampling) -> Ask:
+    sampling = draw.sampling or default
+    return Ask(draw.example, sampling if draw.n is None else replace(sampling, n=draw.n), draw.prefix)

@@ -243,7 +243,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One line of samples.jsonl: everything needed to score the log again without a model."""
+    """One line of samples.jsonl, of training and of evaluation: everything needed to score the log again without a model.
+
+    step: the training step that the sample belongs to, from 1; None in an evaluation.
+    """
 
     id: str
     sample_index: int
@@ -265,4 +268,5 @@ class Sample:
     image_sha256: str = ""
     policy_version: int = 0
     seconds: float = 0.0
+    step: int | None = None
     schema: int = SCHEMA

@@ -5,7 +5,7 @@ One engine per rank serves training, validation and evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`sampling.n` responses to one prompt. `prefix`: response tokens already given, to be continued."""
+    """`sampling.n` responses to one prompt.
+
+    prompt: what the policy reads. sampling: how tokens are drawn. prefix: response tokens already given, to be continued.
+    samples: the sample indices that are still wanted, None for all n; an engine that draws the n together may return all.
+    """
 
     prompt: Prompt
     sampling: Sampling
     prefix: tuple[int, ...] = ()
+    samples: tuple[int, ...] | None = None
 
 
 class Engine:
@@ -34,6 +39,8 @@ class Engine:
     options: ClassVar[tuple[str, ...]] = ()
     """Settings of its own that `open` takes by name."""
     version: int = 0
+    context: int = 0
+    """Most tokens of a prompt and its response together; 0 where it is not known."""
 
     @classmethod
     def open(
@@ -42,8 +49,12 @@ class Engine:
         """An engine over the policy at `path`. Raises ModelError, EngineError; ConfigError where it runs no policy."""
         raise ConfigError(f"engine '{cls.key}' runs no policy", "use --engine auto")
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
-        """Rollouts in the order in which they finish. Raises EngineError, never returns a partial response as whole."""
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+        """Rollouts in the order in which they finish. Raises EngineError, never returns a partial response as whole.
+
+        Requests are pulled as places become free, so an iterator may render thousands of prompts one by one. Which tokens
+        answer a request does not depend on the others (but see vLLM's CPU build).
+        """
         raise NotImplementedError
 
     def sync(self, tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:

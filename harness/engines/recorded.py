@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class RecordedEngine(Engine):
         self.path, self.field = Path(path), response_field
         self.rows = responses(path, id_columns, response_field)
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
         """The first `sampling.n` responses of each item, without token ids. Raises DataError when there are fewer."""
         for request in requests:
             item, n = request.prompt.example_id, request.sampling.n

@@ -14,14 +14,15 @@ import io
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import ConfigError, EngineError
 from harness.core.records import Prompt, Rollout
 from harness.engines.base import Engine, Request, engine
+from harness.engines.support.incoming import Incoming
 from harness.engines.support.responses import REMEDY, check_request, read_policy, room, whole_rollout
 from harness.engines.support.streams import request_seed
 
@@ -87,17 +88,21 @@ class ServedEngine(Engine):
             f"{self.server} serves {known}, not {names[-1]}", f"start it with --served-model-name {names[-1]}"
         )
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
-        """The rollouts of each prompt as its last one finishes. Raises EngineError."""
-        for request in requests:
-            check_request(request, self.multimodal, self.context)
-        return self._generate(list(requests))
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+        """The rollouts of each prompt as its last one finishes; `batch` prompts are with the server at a time. Raises
+        EngineError for a request that cannot be answered: before any work for a sequence, when it is pulled for an
+        iterator."""
+        return self._generate(Incoming(requests, lambda r: check_request(r, self.multimodal, self.context)))
 
-    def _generate(self, requests: list[Request]) -> Iterator[Rollout]:
-        pool = ThreadPoolExecutor(max_workers=min(self.batch, max(1, len(requests))))
+    def _generate(self, queue: Incoming) -> Iterator[Rollout]:
+        pool, asked = ThreadPoolExecutor(max_workers=self.batch), set[Future[list[Rollout]]]()
         try:
-            for done in as_completed([pool.submit(self._ask, request) for request in requests]):
-                yield from done.result()
+            while asked or queue:
+                while len(asked) < self.batch and queue:
+                    asked.add(pool.submit(self._ask, queue.take()))
+                finished, asked = wait(asked, return_when=FIRST_COMPLETED)
+                for done in finished:
+                    yield from done.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

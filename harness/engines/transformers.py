@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import EngineError
 from harness.core.records import Finish, Rollout
 from harness.engines.base import Engine, Request, engine
+from harness.engines.support.incoming import Incoming
 from harness.models.codec import Codec
 
 if TYPE_CHECKING:
@@ -91,29 +92,29 @@ class TransformersEngine(Engine):
 
         return cls(loading.load(path, revision, dtype, device), batch=batch, device=device)
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
         """Rollouts as they finish. Their tokens depend on (seed, version, prompt, sample index), not on the batch.
 
+        A request is pulled when a place is free for its first sample: at most one prompt waits in memory.
+
         `max_new_tokens` counts tokens behind a request's prefix; the prefix is part of the rollout, with its
-        log-probabilities. A response ends (finish `length`) where the context is full. Raises EngineError before any work
-        when a prompt alone fills it.
+        log-probabilities. A response ends (finish `length`) where the context is full. Raises EngineError when a prompt
+        alone fills it: before any work for a sequence of requests, when it is pulled for an iterator.
         """
-        for request in requests:
-            self._check(request)
         if self._generating:
             raise EngineError("the engine is generating already", "finish or close the earlier generation first")
-        return self._generate(deque(requests))
+        return self._generate(Incoming(requests, self._check))
 
-    def _generate(self, queue: deque[Request]) -> Iterator[Rollout]:
+    def _generate(self, queue: Incoming) -> Iterator[Rollout]:
         from harness.engines.support.kv_cache import RowCache
 
         self._generating = True
         cache, rows, prefilled = RowCache(self.batch), list[_Row](), None
         decoding: Decoding | None = None
         try:
-            while queue or prefilled or rows:
-                while len(rows) < self.batch and (queue or prefilled):
-                    prefilled = prefilled or self._prefill(queue.popleft())
+            while rows or prefilled or queue:
+                while len(rows) < self.batch and (prefilled or queue):
+                    prefilled = prefilled or self._prefill(queue.take())
                     yield from self._start(prefilled, rows, cache)
                     prefilled, decoding = prefilled if prefilled.waiting else None, None
                 if rows:
@@ -146,7 +147,7 @@ class TransformersEngine(Engine):
         tokens = torch.tensor(prefix, dtype=torch.long, device=self.device)
         known = score(logits[:-1], tokens, request.sampling.temperature, self._forbidden) if prefix else []
         layers: Any = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr]
-        return _Prefilled(request, layers, logits[-1:], following, known, deque(range(request.sampling.n)))
+        return _Prefilled(request, layers, logits[-1:], following, known, deque(_wanted(request)))
 
     def _inputs(self, request: Request) -> tuple[dict[str, Any], int]:
         """Model inputs for a whole prompt, and the rotary position of the first generated token.
@@ -275,6 +276,8 @@ class TransformersEngine(Engine):
             )
         if prompt.patches is not None and not self.multimodal:
             raise EngineError(f"{item} has an image, the policy reads text only", "use --model tiny-vl")
+        if any(not 0 <= index < sampling.n for index in _wanted(request)):
+            raise EngineError(f"{item}: samples {request.samples} of {sampling.n}", "ask for indices below n")
         known = len(prompt.ids) + len(request.prefix)
         if not known or known >= self.context:
             raise EngineError(
@@ -351,6 +354,11 @@ class TransformersEngine(Engine):
         self.model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _wanted(request: Request) -> Sequence[int]:
+    """Indices of the samples to draw."""
+    return range(request.sampling.n) if request.samples is None else request.samples
 
 
 def cache_name(model: Any) -> str:

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import EngineError, RlfrEvalError, attempt
 from harness.core.records import Rollout
 from harness.engines.base import Engine, Request, engine
+from harness.engines.support.incoming import Incoming
 from harness.engines.support.responses import REMEDY, check_request, first_line, read_policy, room, whole_rollout
 from harness.engines.support.streams import CallStream, request_seed, streams_kept
 
@@ -150,23 +150,25 @@ class VLLMEngine(Engine):
 
     # ------------------------------------------------------------------------------------------------ generation
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
-        """Rollouts as they finish. Raises EngineError before any work for a request that cannot be answered."""
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+        """Rollouts as they finish. Raises EngineError for a request that cannot be answered: before any work for a
+        sequence of requests, when it is pulled for an iterator. The CPU build, whose one stream is keyed by all requests,
+        reads an iterator to its end first."""
         self._demand_ready()
-        for request in requests:
-            check_request(request, self.multimodal, self.context)
-        return self._generate(deque(requests))
+        if not self.device.startswith("cuda"):
+            requests = list(requests)
+        stream = CallStream(requests, self.version, self.device)
+        return self._generate(Incoming(requests, lambda r: check_request(r, self.multimodal, self.context)), stream)
 
-    def _generate(self, queue: deque[Request]) -> Iterator[Rollout]:
+    def _generate(self, queue: Incoming, stream: CallStream) -> Iterator[Rollout]:
         """Keeps about two batches in vLLM's hands, so that pictures are read while others decode."""
         core, asked = self._llm.llm_engine, dict[str, _Asked]()
-        stream = CallStream(queue, self.version, self.device)
         self._generating = True
         number = 0
         try:
-            while queue or asked:
-                while queue and sum(a.waiting for a in asked.values()) < 2 * self.batch:
-                    request, number = queue.popleft(), number + 1
+            while asked or queue:
+                while sum(a.waiting for a in asked.values()) < 2 * self.batch and queue:
+                    request, number = queue.take(), number + 1
                     self._guarded(
                         asked, core.add_request, str(number), self._prompt(request), self._parameters(request)
                     )

@@ -1,41 +1,31 @@
-"""A policy on a task: examples in, samples.jsonl and results.json out. The one path of validation and final evaluation.
+"""A policy on a task: examples in, samples.jsonl and results.json out. Validation and final evaluation are the same call.
 
-Work is planned in batches from the full list; what the log already holds is not generated again, so a killed evaluation
-goes on where it was. Grading overlaps generation: a rollout is submitted as it finishes and logged as it is graded. Both
-protocols are stored; the chosen one makes the headline. The folder's name carries a hash of everything that makes the
-numbers, so two results are in one folder only if they are the same experiment.
+What the log already holds is not generated again, so a killed evaluation goes on where it was; the rest goes through the one
+rollout loop and is logged as it is graded. Both protocols are stored; the chosen one makes the headline. The folder's name
+carries a hash of everything that makes the numbers, so two results are in one folder only if they are the same experiment.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.config import Evaluation, digest
-from harness.core.errors import DataError, EngineError
+from harness.core.errors import DataError
 from harness.core.identity import of_generation, of_grading
 from harness.core.locks import Lock
-from harness.core.records import Example, Finish, Prompt, Rollout, Sample, Sampling, Verdict
+from harness.core.records import Example, Finish, Sample, Sampling, Verdict
 from harness.core.runs import MANIFEST, SAMPLES, RunFacts, finished, read_evaluation, slug
-from harness.engines.base import Engine, Request
-from harness.evaluation.samples import (
-    SampleLog,
-    TaskFacts,
-    bar,
-    finish,
-    gold_text,
-    not_asked,
-    read_sample,
-    regraded,
-    results_of,
-    submit,
-    to_sample,
-    with_protocol,
-)
+from harness.evaluation.bars import bar
+from harness.evaluation.results import TaskFacts, finish, results_of
+from harness.rollout.grading import submit
+from harness.rollout.loop import Ask, Graded, RolloutLoop
+from harness.rollout.protocols import Tools
+from harness.rollout.samples import SampleLog, gold_text, read_sample, regraded, to_sample, with_protocol
+from rewards.components import components
 from rewards.verifier import VERSION
 
 if TYPE_CHECKING:
@@ -48,98 +38,67 @@ _GRADED = ("task_version", "verifier", "grading")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is evaluated and how. `batch`: rollouts that are planned together; it does not enter the key, because
-    sampling does not depend on batching. `format_style`: the recipe's format reward, logged beside the outcome."""
+class Experiment:
+    """What is evaluated and how.
+
+    task, version: full name with its split, and its version. examples: the items. sampling: how responses are drawn.
+    protocol: whose verdicts make the headline. max_prompt_tokens: longer prompts stay in n, ungraded. facts: categories and
+    the authors' aggregate. revision: of the task's data, where it is pinned. format_style: the recipe's format reward,
+    logged beside the outcome.
+    """
 
     task: str
-    version: int
     examples: Sequence[Example]
     sampling: Sampling
     protocol: str
     max_prompt_tokens: int
-    facts: TaskFacts
+    version: int = 1
+    facts: TaskFacts = field(default_factory=TaskFacts)
     revision: str | None = None
-    batch: int = 64
     format_style: str | None = None
 
-    def grade(self, tools: Tools, example: Example, response: str, finish: str) -> Future[dict[str, Verdict]]:
-        """The verdicts of a response, to come."""
-        name = f"{self.task} v{self.version}"
-        return submit(tools.verifier, example, response, task=name, finish=finish)
 
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The objects that the trainer uses too."""
-
-    renderer: Any
-    engine: Engine
-    verifier: Any
+def decoding(settings: Evaluation, seed: int = 0) -> Sampling:
+    """How a recipe's evaluation section draws responses."""
+    return Sampling(
+        max_new_tokens=settings.max_new_tokens,
+        n=settings.n,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=seed,
+    )
 
 
 def evaluate(
+    plan: Experiment,
+    tools: Tools,
     *,
-    task_name: str,
-    examples: Sequence[Example],
-    renderer: Any,
-    engine: Engine,
-    verifier: Any,
-    sampling: Evaluation,
-    max_prompt_tokens: int,
-    protocol: str | None = None,
     folder: Path | None = None,
-    progress: Console | None = None,
-    seed: int = 0,
-    task_version: int = 1,
-    categories: Sequence[str] = (),
-    aggregate: Callable[[Sequence[Sample]], Mapping[str, float]] | None = None,
-    revision: str | None = None,
     policy: str = "",
     run: RunFacts | None = None,
-    batch: int = 64,
-    format_style: str | None = None,
+    progress: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluate and return the content of results.json, and under `folder` where it is.
 
-    `sampling`: decoding settings of the recipe (its protocol is used where `protocol` is None). `folder`: the run's
-    `eval/` folder; the evaluation goes to `<folder>/<task>-<key8>`; None keeps everything in memory (validation).
-    `policy`: content digest of the weights. `run`: facts of the run, stored in the results for the tables. A finished
-    evaluation of the same key is read, not repeated. Raises DataError (no items, twice the same id), ImageError (a
+    folder: the run's `eval/` folder; the evaluation goes to `<folder>/<task>-<key8>`; None keeps everything in memory
+    (validation). policy: content digest of the weights. run: facts of the run, stored in the results for the tables. A
+    finished evaluation of the same key is read, not repeated. Raises DataError (no items, twice the same id), ImageError (a
     broken picture, when it is rendered), EngineError (samples missing or of two policy versions) and RunError (locked).
     """
-    plan = Plan(
-        task=task_name,
-        version=task_version,
-        examples=examples,
-        sampling=Sampling(
-            max_new_tokens=sampling.max_new_tokens,
-            n=sampling.n,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=seed,
-        ),
-        protocol=protocol or sampling.protocol,
-        max_prompt_tokens=max_prompt_tokens,
-        facts=TaskFacts(categories=categories, aggregate=aggregate),
-        revision=revision,
-        batch=batch,
-        format_style=format_style,
-    )
     _check(plan)
-    tools = Tools(renderer, engine, verifier)
     parts = key_parts(plan, tools, policy)
+    described = {**parts, "run": asdict(run) if run else {}}
     if folder is None:
-        return _run(plan, tools, None, {**parts, "run": asdict(run) if run else {}}, progress)
+        return _run(plan, tools, None, described, progress)
     target = Path(folder) / f"{slug(plan.task)}-{digest(parts)[:8]}"
     with Lock(target):
         if finished(target) is None:
             _adopt(target, plan, tools, parts)
-            _run(plan, tools, target, {**parts, "run": asdict(run) if run else {}}, progress)
+            _run(plan, tools, target, described, progress)
     return {**read_evaluation(target).results, "folder": str(target)}
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: Experiment) -> None:
     if not plan.examples:
         raise DataError(f"{plan.task}: no items to evaluate", "check --limit, --ids and --data-dir")
     seen: set[str] = set()
@@ -149,7 +108,7 @@ def _check(plan: Plan) -> None:
         seen.add(example.id)
 
 
-def key_parts(plan: Plan, tools: Tools, policy: str) -> dict[str, Any]:
+def key_parts(plan: Experiment, tools: Tools, policy: str) -> dict[str, Any]:
     """Everything that makes the numbers, by content and never by path."""
     return {
         "task": plan.task,
@@ -168,7 +127,7 @@ def key_parts(plan: Plan, tools: Tools, policy: str) -> dict[str, Any]:
     }
 
 
-def _adopt(target: Path, plan: Plan, tools: Tools, parts: Mapping[str, Any]) -> None:
+def _adopt(target: Path, plan: Experiment, tools: Tools, parts: Mapping[str, Any]) -> None:
     """Take the responses of a finished evaluation that generated the very same: no token is drawn twice.
 
     It may differ in the protocol, which is only another headline, or in the version of the verifier or of the task, and
@@ -189,37 +148,43 @@ def _adopt(target: Path, plan: Plan, tools: Tools, parts: Mapping[str, Any]) -> 
             return
 
 
-def _grade_again(samples: Sequence[Sample], plan: Plan, tools: Tools) -> list[Sample]:
+def _grade_again(samples: Sequence[Sample], plan: Experiment, tools: Tools) -> list[Sample]:
     """Samples with the verdicts of today's rules; a prompt that was never answered stays as it is."""
     examples = {e.id: e for e in plan.examples}
-    waiting = [
-        None if s.finish == Finish.PROMPT_TOO_LONG else plan.grade(tools, examples[s.id], s.response, s.finish)
-        for s in samples
-    ]
-    found = []
-    for sample, verdicts in zip(samples, waiting, strict=True):
+
+    def start(sample: Sample) -> Future[dict[str, Verdict]] | None:
+        if sample.finish == Finish.PROMPT_TOO_LONG:
+            return None
         example = examples[sample.id]
-        categories = {c: example.metadata.get(c) for c in plan.facts.categories}
-        about = replace(sample, gold=gold_text(example), note=example.note, categories=categories)
+        name = f"{example.task} v{plan.version}"
+        return submit(tools.verifier, example, sample.response, task=name, finish=sample.finish)
+
+    found = []
+    for sample, verdicts in zip(samples, list(map(start, samples)), strict=True):
+        example = examples[sample.id]
+        about = replace(sample, gold=gold_text(example), note=example.note, categories=_categories(plan, example))
         found.append(about if verdicts is None else regraded(about, verdicts.result(), plan.protocol))
     return found
 
 
+def _categories(plan: Experiment, example: Example) -> dict[str, Any]:
+    return {c: example.metadata.get(c) for c in plan.facts.categories}
+
+
 def _run(
-    plan: Plan, tools: Tools, folder: Path | None, facts: Mapping[str, Any], console: Console | None
+    plan: Experiment, tools: Tools, folder: Path | None, facts: Mapping[str, Any], console: Console | None
 ) -> dict[str, Any]:
+    loop = RolloutLoop(tools, plan.max_prompt_tokens, plan.version)
+    order = {(e.id, i): place for place, e in enumerate(plan.examples) for i in range(plan.sampling.n)}
     with SampleLog(folder) as log:
-        first = tools.renderer.render(plan.examples[0])
-        total = len(plan.examples) * plan.sampling.n
-        size = max(1, plan.batch // plan.sampling.n)
-        with bar(console, f"evaluate {plan.task}", total, len(log.done)) as tick:
-            for start in range(0, len(plan.examples), size):
-                _Batch(plan, tools, log, tick).run(plan.examples[start : start + size])
+        with bar(console, f"evaluate {plan.task}", len(order), log.samples) as tick:
+            for graded in loop.run(_missing(plan, log)):
+                log.add(sample := _sample(plan, graded))
+                tick(sample)
         seconds = log.seconds
-    wanted = {(e.id, i) for e in plan.examples for i in range(plan.sampling.n)}
-    samples = [s for s in log.samples if (s.id, s.sample_index) in wanted]
-    if len(samples) != len(wanted):
-        raise EngineError(f"{plan.task}: {len(wanted) - len(samples)} samples are missing", "run again, which resumes")
+    samples = [s for s in log.samples if (s.id, s.sample_index) in order]
+    samples.sort(key=lambda s: (order[s.id, s.sample_index], s.sample_index))
+    first = tools.renderer.render(plan.examples[0])
     described = {
         **facts,
         "revision": plan.revision,
@@ -235,76 +200,18 @@ def _run(
     return results
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    example: Example
-    prompt: Prompt
-    rollout: Rollout
-    verdicts: Future[dict[str, Verdict]]
+def _missing(plan: Experiment, log: SampleLog) -> Iterator[Ask]:
+    """The items that lack samples, each with the indices it lacks."""
+    for example in plan.examples:
+        lacking = tuple(i for i in range(plan.sampling.n) if (example.id, i) not in log.done)
+        if lacking:
+            yield Ask(example, plan.sampling, samples=lacking if len(lacking) < plan.sampling.n else None)
 
 
-class _Batch:
-    """One planned batch: render what is missing, generate, grade as rollouts finish, log as they are graded."""
-
-    def __init__(self, plan: Plan, tools: Tools, log: SampleLog, tick: Callable[[Sample], None]) -> None:
-        self.plan, self.tools, self.log, self.tick = plan, tools, log, tick
-        self.pending: deque[_Pending] = deque()
-
-    def run(self, examples: Sequence[Example]) -> None:
-        prompts = {e.id: (e, p) for e in examples if (p := self._render(e)) is not None}
-        if not prompts:
-            return
-        seen: set[int] = set()
-        for rollout in self.tools.engine.generate([Request(p, self.plan.sampling) for _, p in prompts.values()]):
-            seen.add(rollout.policy_version)
-            if len(seen) > 1:
-                raise EngineError(
-                    f"{self.plan.task} was answered by policy versions {sorted(seen)}", "evaluate one policy"
-                )
-            if (rollout.prompt_id, rollout.sample_index) in self.log.done:
-                continue
-            example, prompt = prompts[rollout.prompt_id]
-            graded = self.plan.grade(self.tools, example, rollout.text, rollout.finish)
-            self.pending.append(_Pending(example, prompt, rollout, graded))
-            self._drain(wait=False)
-        self._drain(wait=True)
-
-    def _render(self, example: Example) -> Prompt | None:
-        """The prompt of an item that still lacks samples. A prompt that is too long is logged as ungraded here."""
-        missing = [i for i in range(self.plan.sampling.n) if (example.id, i) not in self.log.done]
-        if not missing:
-            return None
-        prompt: Prompt = self.tools.renderer.render(example)
-        if len(prompt.ids) <= self.plan.max_prompt_tokens:
-            return prompt
-        for index in missing:
-            self._log(example, prompt, *not_asked(example, index, Finish.PROMPT_TOO_LONG, "prompt_too_long"))
-        return None
-
-    def _drain(self, wait: bool) -> None:
-        """Log what has been graded; with `wait`, all of it."""
-        for _ in range(len(self.pending)):
-            item = self.pending.popleft()
-            if wait or item.verdicts.done():
-                self._log(item.example, item.prompt, item.rollout, item.verdicts.result())
-            else:
-                self.pending.append(item)
-
-    def _log(self, example: Example, prompt: Prompt, rollout: Rollout, verdicts: Mapping[str, Verdict]) -> None:
-        extra = {
-            "categories": {c: example.metadata.get(c) for c in self.plan.facts.categories},
-            "rewards": self._rewards(rollout, verdicts),
-            "image_sha256": prompt.patches.sha256 if prompt.patches else "",
-        }
-        sample = to_sample(example, rollout, verdicts, self.plan.protocol, extra)
-        self.log.add(sample)
-        self.tick(sample)
-
-    def _rewards(self, rollout: Rollout, verdicts: Mapping[str, Verdict]) -> dict[str, float]:
-        """The reward components that training would have given: always by the strict protocol."""
-        from rewards.components import components
-
-        if self.plan.format_style is None:
-            return {"outcome": float(verdicts["strict"].correct)}
-        truncated = rollout.finish is Finish.LENGTH
-        return components(verdicts["strict"], rollout.text, truncated, self.plan.format_style)
+def _sample(plan: Experiment, graded: Graded) -> Sample:
+    """The line of a graded rollout, with the reward components that training would have given: by the strict protocol."""
+    strict, rollout = graded.verdicts["strict"], graded.rollout
+    rewards = {"outcome": float(strict.correct)}
+    if plan.format_style is not None:
+        rewards = components(strict, rollout.text, rollout.finish is Finish.LENGTH, plan.format_style)
+    return to_sample(graded, plan.protocol, categories=_categories(plan, graded.example), rewards=rewards)

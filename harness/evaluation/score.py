@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.clock import SESSIONS
 from harness.core.config import Protocol, digest
 from harness.core.errors import DataError, RunError
 from harness.core.files import read_json, sha256, write_json
@@ -23,17 +24,11 @@ from harness.core.records import Example, Finish, Rollout, Verdict
 from harness.core.registry import load_plugin
 from harness.core.runs import MANIFEST, RESULTS, SAMPLES, RunFacts, finished, read_evaluation
 from harness.evaluation import judging
-from harness.evaluation.samples import (
-    SESSIONS,
-    SampleLog,
-    TaskFacts,
-    bar,
-    finish,
-    not_asked,
-    results_of,
-    submit,
-    to_sample,
-)
+from harness.evaluation.bars import bar
+from harness.evaluation.results import TaskFacts, finish, results_of
+from harness.rollout.grading import submit, ungraded
+from harness.rollout.loop import Graded, unanswered
+from harness.rollout.samples import SampleLog, to_sample
 from rewards.verifier import VERSION
 from tasks.support.selection import select
 
@@ -106,13 +101,14 @@ def score(options: ScoreOptions, progress: Console | None = None, verifier: Veri
         _prepare(options.out, digest({k: v for k, v in facts.items() if k != "run"}, length=32), options.force)
         with SampleLog(options.out) as log:
             with (
-                bar(progress, f"score {task.name}", len(plan), len(log.done)) as tick,
+                bar(progress, f"score {task.name}", len(plan), log.samples) as tick,
                 judging.asking(judge, options.protocol) as ask,
             ):
                 start = _Start(verifier, f"{task.name} v{task.version}", ask)
                 for item, verdicts in _graded(plan, log.done, start):
-                    extra = {"categories": {c: item.example.metadata.get(c) for c in task.categories}}
-                    log.add(sample := to_sample(item.example, item.rollout, verdicts, options.protocol, extra))
+                    categories = {c: item.example.metadata.get(c) for c in task.categories}
+                    graded = Graded(item.example, item.rollout, verdicts)
+                    log.add(sample := to_sample(graded, options.protocol, categories=categories))
                     tick(sample)
             seconds = log.seconds
         about = TaskFacts(categories=task.categories, aggregate=task.aggregate)
@@ -141,8 +137,7 @@ def _plan(
     for example in examples:
         lines = rows.get(example.id, [])
         if not lines:
-            rollout, _ = not_asked(example, 0, Finish.RECORDED, "no_response")
-            yield _Recorded(example, rollout, missing="no_response")
+            yield _Recorded(example, unanswered(example, 0, Finish.RECORDED), missing="no_response")
         for index, row in enumerate(lines):
             rollout = _rollout(example, index, row, options.response_field)
             missing = "prompt_too_long" if rollout.finish is Finish.PROMPT_TOO_LONG else ""
@@ -223,7 +218,7 @@ class _Start:
         example, rollout = item.example, item.rollout
         if item.missing:
             known: Future[dict[str, Verdict]] = Future()
-            known.set_result(not_asked(example, rollout.sample_index, rollout.finish, item.missing)[1])
+            known.set_result(ungraded(item.missing))
             return known
         graded = submit(
             self.verifier, example, rollout.text, task=self.task, finish=rollout.finish, extracted=item.extracted

@@ -11,7 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.core.files import JsonlWriter
 from harness.core.records import Sample
+from harness.rollout.loop import Graded
+from harness.rollout.protocols import Tracks
+from harness.rollout.samples import to_sample
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +28,11 @@ class Journal:
     a short text for the progress bar."""
 
     def __init__(
-        self, folder: Path, tracker: Any = None, rollouts: bool = True, note: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        tracker: Tracks | None = None,
+        rollouts: bool = True,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.folder, self.tracker, self.rollouts, self.note = folder, tracker, rollouts, note
         (folder / "rollouts").mkdir(parents=True, exist_ok=True)
@@ -45,10 +53,9 @@ class Journal:
     def step(self, metrics: Mapping[str, Any], batch: Batch, advantage: torch.Tensor, dropped: Sequence[str]) -> None:
         """Append one step. Rollouts first, metrics last: a line of metrics.jsonl means that the step is complete."""
         number = int(metrics["step"])
-        # a byte-level tokenizer can decode to half a character, which UTF-8 has no form for
-        with self.samples.open("a", encoding="utf-8", errors="replace") as out:
+        with JsonlWriter(self.samples) as out:
             for row in range(len(batch.rollouts)):
-                out.write(json.dumps({"step": number, **asdict(_sample(batch, row))}, ensure_ascii=False) + "\n")
+                out.append(asdict(_sample(batch, row, number)))
         if self.rollouts:
             self._arrays(number, batch, advantage)
         with self.metrics.open("a", encoding="utf-8") as out:
@@ -77,28 +84,11 @@ class Journal:
         partial.replace(target)
 
 
-def _sample(batch: Batch, row: int) -> Sample:
-    example, rollout, verdict = batch.examples[row], batch.rollouts[row], batch.verdicts[row]
-    patches = batch.prompts[row].patches
-    return Sample(
-        id=example.id,
-        sample_index=rollout.sample_index,
-        task=example.task,
-        response=rollout.text,
-        gold=" | ".join(example.answer.golds),
-        verdict=verdict.status,
-        extracted=verdict.extracted,
-        reason=verdict.reason,
-        protocol=verdict.protocol,
-        side=verdict.side,
-        finish=rollout.finish,
-        tokens=len(rollout.token_ids),
-        rewards=dict(batch.components[row]),
-        categories={},
-        image_sha256=patches.sha256 if patches else "",
-        policy_version=rollout.policy_version,
-        seconds=verdict.seconds,
-    )
+def _sample(batch: Batch, row: int, step: int) -> Sample:
+    """The line of a trained row, by the builder of evaluations."""
+    verdict = batch.verdicts[row]
+    graded = Graded(batch.examples[row], batch.rollouts[row], {verdict.protocol: verdict}, batch.prompts[row])
+    return to_sample(graded, verdict.protocol, rewards=dict(batch.components[row]), step=step)
 
 
 def _step_of(line: str) -> float:

@@ -150,11 +150,13 @@ def papered(recipe: Recipe, key: str, options: RunOptions) -> Recipe:
 class DataSet:
     """A training, validation or expert split as it was read.
 
-    examples: in file order, cut to the recipe's limit. identity: its task, version and content.
+    examples: in file order, cut to the recipe's limit. identity: its task, version and content. version: the
+    task's.
     """
 
     examples: list[Example]
     identity: Mapping[str, Any]
+    version: int
 
 
 def read_data(data: config.Data, options: RunOptions) -> DataSet:
@@ -163,4 +165,4 @@ def read_data(data: config.Data, options: RunOptions) -> DataSet:
 
     source = task.get(data.task)(data.split, data_dir(options, f"{data.task}-{data.split}", everywhere=False))
     examples = source.load()[: data.limit]
-    return DataSet(examples, identity.of_data(source.name, source.version, examples))
+    return DataSet(examples, identity.of_data(source.name, source.version, examples), source.version)

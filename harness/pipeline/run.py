@@ -6,7 +6,7 @@ Knows no method and no task by name. Gives trainer and evaluator the same render
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from harness.core.locks import Lock
 from harness.core.progress import Progress
 from harness.core.records import Example
 from harness.core.runs import CONFIG, IDENTITY, RunFacts, finished, write_manifest
-from harness.evaluation.evaluate import evaluate
+from harness.evaluation.evaluate import Experiment, decoding, evaluate
+from harness.evaluation.results import TaskFacts
 from harness.models import hub, loading, tiny
 from harness.models.memory import preflight
 from harness.pipeline import jobs, plan, policies
 from harness.pipeline.journal import Journal
+from harness.rollout.protocols import Renders, Tools
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine
@@ -145,6 +147,7 @@ class Runner:
         renderer = policies.renderer(loaded, recipe, self.method)
         policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
         engine = self._engine(self.shared.start.path, self.shared.start.revision, training=True)
+        data = plan.read_data(recipe.train, self.shared.options)
         try:
             trainer = Trainer(
                 Parts(
@@ -154,7 +157,8 @@ class Runner:
                     engine=engine,
                     renderer=renderer,
                     verifier=self.verifier,
-                    examples=plan.read_data(recipe.train, self.shared.options).examples,
+                    examples=data.examples,
+                    task_version=data.version,
                     expert=self._expert,
                     validate=self._validation(engine, renderer),
                     journal=Journal(job.folder / "train", accelerator, recipe.train.log_rollouts, self.progress.note),
@@ -201,25 +205,24 @@ class Runner:
             )
         return plan.read_data(self.recipe.expert, self.shared.options).examples if self.recipe.expert else []
 
-    def _validation(self, engine: Engine, renderer: Any) -> Any:
+    def _validation(self, engine: Engine, renderer: Renders) -> Callable[[int], float] | None:
         """Held-out accuracy by the evaluator itself: greedy, strict, nothing written."""
         settings = self.recipe.validation
         if settings is None or not settings.every:
             return None
-        examples = plan.read_data(settings, self.shared.options).examples
-        decoding = replace_model(self.recipe.evaluation, n=1, temperature=0.0, top_p=1.0, protocol="strict")
+        greedy = self.recipe.evaluation.model_copy(update={"n": 1, "temperature": 0.0, "top_p": 1.0})
+        data = plan.read_data(settings, self.shared.options)
+        experiment = Experiment(
+            task=f"{settings.task}-{settings.split}",
+            examples=data.examples,
+            sampling=decoding(greedy),
+            protocol="strict",
+            max_prompt_tokens=self.recipe.rendering.max_prompt_tokens,
+            version=data.version,
+        )
 
         def validate(step: int) -> float:
-            results = evaluate(
-                task_name=f"{settings.task}-{settings.split}",
-                examples=examples,
-                renderer=renderer,
-                engine=engine,
-                verifier=self.verifier,
-                sampling=decoding,
-                max_prompt_tokens=self.recipe.rendering.max_prompt_tokens,
-                batch=self.recipe.engine.batch,
-            )
+            results = evaluate(experiment, Tools(renderer, engine, self.verifier))
             return float(results["metrics"]["accuracy"]["value"])
 
         return validate
@@ -239,29 +242,31 @@ class Runner:
         try:
             for item, examples in self.shared.tasks:
                 results = evaluate(
-                    task_name=item.name,
-                    examples=examples,
-                    renderer=renderer,
-                    engine=engine,
-                    verifier=self.verifier,
-                    sampling=self.recipe.evaluation,
-                    max_prompt_tokens=self.recipe.rendering.max_prompt_tokens,
+                    self._experiment(item, examples),
+                    Tools(renderer, engine, self.verifier),
                     folder=job.folder / "eval",
-                    progress=self.progress.console(),
-                    seed=job.seed,
-                    task_version=item.version,
-                    categories=item.categories,
-                    aggregate=item.aggregate,
-                    revision=item.revision,
                     policy=digest,
                     run=self._facts(item, trained, digest),
-                    batch=self.recipe.engine.batch,
-                    format_style=self.recipe.rewards.format_style,
+                    progress=self.progress.console(),
                 )
                 folders.append(Path(results["folder"]))
         finally:
             engine.close()
         return folders
+
+    def _experiment(self, item: Task, examples: Sequence[Example]) -> Experiment:
+        recipe = self.recipe
+        return Experiment(
+            task=item.name,
+            version=item.version,
+            examples=examples,
+            sampling=decoding(recipe.evaluation, self.job.seed),
+            protocol=recipe.evaluation.protocol,
+            max_prompt_tokens=recipe.rendering.max_prompt_tokens,
+            facts=TaskFacts(categories=item.categories, aggregate=item.aggregate),
+            revision=item.revision,
+            format_style=recipe.rewards.format_style,
+        )
 
     def _facts(self, item: Task, trained: Mapping[str, Any], digest: str) -> RunFacts:
         job, recipe = self.job, self.recipe
@@ -283,7 +288,3 @@ class Runner:
             peak_bytes=trained.get("peak_bytes"),
             overlap=self.shared.overlaps.get(item.name) if job.trains else None,
         )
-
-
-def replace_model(section: Any, **values: Any) -> Any:
-    return section.model_copy(update=values)

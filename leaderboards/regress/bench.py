@@ -64,7 +64,7 @@ class Verdicts:
         return done
 
     @staticmethod
-    def clusters(answers: Sequence[str | None], _: Any) -> list[int]:
+    def clusters(answers: Sequence[str | None], type: AnswerType, choices: Sequence[str] = ()) -> list[int]:
         return [answers.index(a) for a in answers]
 
 

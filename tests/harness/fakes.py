@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -43,9 +43,9 @@ class Slow(Engine):
     def __init__(self, seconds: float = 0.0, stop_after: int | None = None) -> None:
         self.seconds, self.stop_after, self.asked = seconds, stop_after, list[tuple[str, int]]()
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
-        for request in reversed(requests):
-            for index in range(request.sampling.n):
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+        for request in reversed(list(requests)):
+            for index in range(request.sampling.n) if request.samples is None else request.samples:
                 if self.stop_after is not None and len(self.asked) >= self.stop_after:
                     raise KeyboardInterrupt
                 time.sleep(self.seconds)

@@ -10,7 +10,9 @@ from typing import Any
 
 from harness.core.records import Finish, Rollout, Sampling, Side, Status, Verdict
 from harness.core.runs import RunFacts, run_folder
-from harness.evaluation.samples import SampleLog, TaskFacts, finish, results_of, to_sample
+from harness.evaluation.results import TaskFacts, finish, results_of
+from harness.rollout.loop import Graded
+from harness.rollout.samples import SampleLog, to_sample
 from tests.harness.fakes import Exact, example
 
 
@@ -81,7 +83,7 @@ def _sample(item: Any, k: int, value: bool | None, protocol: str, cut: bool) -> 
         )
         for p in ("official", "strict")
     }
-    return to_sample(item, rollout, verdicts, protocol, {"categories": {"subject": item.metadata["subject"]}})
+    return to_sample(Graded(item, rollout, verdicts), protocol, categories={"subject": item.metadata["subject"]})
 
 
 def facts(method: str, seed: int = 0, **fields: Any) -> RunFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,9 @@ import torch
 from harness.core import config
 from harness.core.errors import TrainingError
 from harness.core.records import Answer, AnswerType, Example, Finish, Prompt, Rollout, Side, Status, Verdict
+from harness.engines import base
+from harness.engines.base import Request
+from harness.rollout.protocols import Tools
 from rewards.method import Draw, Group, Progress
 from tasks.base import user
 from trainers.assemble import assemble, spans
@@ -37,18 +41,21 @@ def rollout(item: str, index: int, text: str, finish: Finish = Finish.STOP) -> R
 
 
 class Renderer:
+    hash = "h"
+
     def render(self, item: Example) -> Prompt:
         ids = tuple(item.id.encode())
         return Prompt(example_id=item.id, ids=ids, engine_ids=ids, text=item.id, template_hash="h")
 
 
-class Engine:
+class Engine(base.Engine):
     """Finishes rollouts in reverse order, so that nothing may rely on the order of arrival."""
 
     def __init__(self) -> None:
         self.seeds: list[int] = []
 
-    def generate(self, requests: list[Any]) -> Any:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+        requests = list(requests)
         self.seeds.append(requests[0].sampling.seed)
         for request in reversed(requests):
             for index in reversed(range(request.sampling.n)):
@@ -60,6 +67,13 @@ class Verifier:
         done: Future[dict[str, Verdict]] = Future()
         done.set_result({"strict": verdict(Status.CORRECT if job.response.endswith("0") else Status.INCORRECT)})
         return done
+
+    def clusters(self, answers: Sequence[str | None], type: AnswerType, choices: Sequence[str] = ()) -> list[int]:
+        return [answers.index(a) for a in answers]
+
+
+def tools(engine: Engine) -> Tools:
+    return Tools(Renderer(), engine, Verifier())
 
 
 def clusters(answers: list[str | None], _: AnswerType) -> list[int]:
@@ -79,7 +93,7 @@ def test_prompts_visit_every_example_once_an_epoch_and_depend_on_seed_and_step_o
 
 
 def test_draw_keeps_rollouts_with_their_prompt_in_sample_order_and_drops_long_prompts() -> None:
-    sampler = Sampler(Renderer(), Engine(), Verifier(), RECIPE, seed=0)
+    sampler = Sampler(tools(Engine()), RECIPE, seed=0)
     sampler.start(0)
     groups = sampler(
         [Draw(example=example("a")), Draw(example=example("far too long")), Draw(example=example("b"), n=3)]
@@ -92,7 +106,7 @@ def test_draw_keeps_rollouts_with_their_prompt_in_sample_order_and_drops_long_pr
 
 def test_every_draw_has_a_stream_of_its_own_and_a_resumed_step_repeats_it() -> None:
     engine = Engine()
-    sampler = Sampler(Renderer(), engine, Verifier(), RECIPE, seed=0)
+    sampler = Sampler(tools(engine), RECIPE, seed=0)
     for step in (0, 1, 0):
         sampler.start(step)
         sampler([Draw(example=example("a"))])
@@ -102,7 +116,7 @@ def test_every_draw_has_a_stream_of_its_own_and_a_resumed_step_repeats_it() -> N
 
 
 def test_two_draws_of_one_item_in_one_call_are_refused() -> None:
-    sampler = Sampler(Renderer(), Engine(), Verifier(), RECIPE, seed=0)
+    sampler = Sampler(tools(Engine()), RECIPE, seed=0)
     with pytest.raises(TrainingError, match="two draws of item a"):
         sampler([Draw(example=example("a")), Draw(example=example("a"))])
 

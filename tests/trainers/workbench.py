@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from harness.core.config import Recipe, load
-from harness.core.records import Example, Status, Verdict
+from harness.core.records import AnswerType, Example, Status, Verdict
 from harness.models import loading
 from harness.pipeline import policies
 from harness.pipeline.journal import Journal
@@ -43,7 +43,7 @@ class CountingVerifier:
         done.set_result({"strict": Verdict(status=status, protocol="strict", reason="match", extracted=job.response)})
         return done
 
-    def clusters(self, answers: Sequence[str | None], _: Any) -> list[int]:
+    def clusters(self, answers: Sequence[str | None], type: AnswerType, choices: Sequence[str] = ()) -> list[int]:
         return [answers.index(a) for a in answers]
 
 

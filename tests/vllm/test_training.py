@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Noted(Engine):
         self.inner = inner
         self.calls: list[list[Rollout]] = []
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
         self.calls.append([])
         for rollout in self.inner.generate(requests):
             self.calls[-1].append(rollout)
@@ -56,7 +56,7 @@ class Rescored(Engine):
         self.calls, self.reference = iter(calls), reference
         self.worst = 0.0
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
         prompts = {r.prompt.example_id: r.prompt for r in requests}
         for rollout in next(self.calls):
             given = Request(prompts[rollout.prompt_id], rollout.sampling, rollout.token_ids)
@@ -145,23 +145,20 @@ def revive(rig: Rig) -> None:
 
 
 def test_a_crash_keeps_the_samples_of_an_evaluation(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.core.config import Evaluation
-    from harness.evaluation.evaluate import evaluate
+    from harness.core.records import Sampling
+    from harness.evaluation.evaluate import Experiment, evaluate
+    from harness.rollout.protocols import Tools
     from rewards.verifier.pool import Verifier
     from tasks.base import task
 
     examples = task.get(TASKS[rig.folder.name])("test").load()[:12]
-    settings: dict[str, Any] = {
-        "task_name": f"{TASKS[rig.folder.name]}-test",
-        "examples": examples,
-        "renderer": rig.renderer,
-        "engine": rig.engine,
-        "sampling": Evaluation(max_new_tokens=16),
-        "max_prompt_tokens": 512,
-        "folder": tmp_path,
-        "policy": "a",
-        "batch": 4,
-    }
+    plan = Experiment(
+        task=f"{TASKS[rig.folder.name]}-test",
+        examples=examples,
+        sampling=Sampling(max_new_tokens=16, n=8),
+        protocol="strict",
+        max_prompt_tokens=512,
+    )
     core = rig.engine._llm.llm_engine
     step, calls = core.step, [0]
 
@@ -174,14 +171,14 @@ def test_a_crash_keeps_the_samples_of_an_evaluation(rig: Rig, tmp_path: Path, mo
     with Verifier(workers=1) as verifier:
         monkeypatch.setattr(core, "step", dying)
         with pytest.raises(EngineError, match=r"rollouts unfinished \(RuntimeError: engine core died\)"):
-            evaluate(verifier=verifier, **settings)
+            evaluate(plan, Tools(rig.renderer, rig.engine, verifier), folder=tmp_path)
         monkeypatch.undo()
         (log,) = tmp_path.glob("*/samples.jsonl")
         kept = [json.loads(line)["id"] for line in log.read_text().splitlines()]
-        assert 0 < len(kept) < 12
+        assert 0 < len(kept) < 96
         revive(rig)
-        results = evaluate(verifier=verifier, **settings | {"engine": rig.engine})
+        results = evaluate(plan, Tools(rig.renderer, rig.engine, verifier), folder=tmp_path)
         ids = [json.loads(line)["id"] for line in log.read_text().splitlines()]
     assert ids[: len(kept)] == kept
-    assert sorted(ids) == sorted(e.id for e in examples)
+    assert sorted(ids) == sorted(e.id for e in examples for _ in range(8))
     assert results["generation"]["engine"]["engine"] == "vllm"

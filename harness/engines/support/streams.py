@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from harness.engines.base import Request
@@ -16,12 +16,14 @@ class CallStream:
     On a GPU every request has its own seed and nothing is swapped.
     """
 
-    def __init__(self, requests: Sequence[Request], version: int, device: str) -> None:
+    def __init__(self, requests: Iterable[Request], version: int, device: str) -> None:
         import torch
 
-        seeds = ",".join(str(request_seed(request, version)) for request in requests)
-        number = int.from_bytes(hashlib.sha256(seeds.encode()).digest()[:8], "big") >> 1
-        self._own = None if device.startswith("cuda") else torch.Generator().manual_seed(number).get_state()
+        self._own: torch.Tensor | None = None
+        if not device.startswith("cuda"):
+            seeds = ",".join(str(request_seed(request, version)) for request in requests)
+            number = int.from_bytes(hashlib.sha256(seeds.encode()).digest()[:8], "big") >> 1
+            self._own = torch.Generator().manual_seed(number).get_state()
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from harness.core.config import Evaluation
 from harness.core.errors import DataError, EngineError, ImageError
 from harness.core.records import Example, Rollout, Status
 from harness.engines.base import Engine, Request
-from harness.evaluation.evaluate import evaluate
+from harness.evaluation.evaluate import Experiment, decoding, evaluate
+from harness.evaluation.results import TaskFacts
+from harness.rollout.protocols import Tools
 from tests.harness.fakes import Exact, Letters, Slow, example
 
 GREEDY = Evaluation(max_new_tokens=8)
@@ -38,18 +40,21 @@ def items(count: int) -> list[Example]:
 
 
 def go(examples: Sequence[Example], *, engine_seconds: float = 0.0, **fields: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "task_name": "toy-test",
-        "examples": examples,
-        "renderer": Letters(),
-        "engine": Slow(engine_seconds),
-        "verifier": Exact(),
-        "sampling": GREEDY,
-        "max_prompt_tokens": 100,
-        "batch": 6,
-        "categories": ("subject",),
-    }
-    return evaluate(**{**values, **fields})
+    """Evaluate the toy task; `fields` replace single settings of the experiment, its tools and its call."""
+    settings: Evaluation = fields.pop("sampling", GREEDY)
+    plan = Experiment(
+        task="toy-test",
+        examples=examples,
+        sampling=decoding(settings, fields.pop("seed", 0)),
+        protocol=fields.pop("protocol", settings.protocol),
+        max_prompt_tokens=fields.pop("max_prompt_tokens", 100),
+        version=fields.pop("task_version", 1),
+        facts=TaskFacts(categories=("subject",)),
+    )
+    tools = Tools(
+        fields.pop("renderer", Letters()), fields.pop("engine", Slow(engine_seconds)), fields.pop("verifier", Exact())
+    )
+    return evaluate(plan, tools, **fields)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -118,10 +123,6 @@ def test_another_renderer_or_engine_gets_another_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_the_batch_size_is_no_part_of_the_experiment(tmp_path: Path) -> None:
-    assert go(items(9), folder=tmp_path) == go(items(9), folder=tmp_path, batch=2)
-
-
 def test_another_protocol_draws_no_new_token(tmp_path: Path) -> None:
     go(items(9), folder=tmp_path)
     engine = Slow()
@@ -158,13 +159,15 @@ def test_new_rules_grade_the_old_responses_again(tmp_path: Path, monkeypatch: py
 
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(items(9), folder=tmp_path, sampling=THREE, engine=Slow(stop_after=14))
+        go(items(9), folder=tmp_path, sampling=THREE, engine=Slow(0.005, stop_after=14))
     written = {(r["id"], r["sample_index"]) for r in lines(tmp_path)}
-    assert len(written) >= 12, "two whole batches of two items were graded and logged"
+    assert len(written) >= 12, "what was graded is logged, though no item is the last of a batch"
     engine = Slow()
     results = go(items(9), folder=tmp_path, sampling=THREE, engine=engine)
     assert without_cost(results) == without_cost(go(items(9), sampling=THREE))
-    assert not {i for i in engine.asked if i[0] in {"0", "1", "2", "3"}}, "whole items are not generated again"
+    every = {(str(i), k) for i in range(9) for k in range(3)}
+    assert set(engine.asked) == every - written, "no sample of the log is generated again"
+    assert results["samples"] == len(engine.asked) + len(written)
 
 
 def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
@@ -216,7 +219,7 @@ def test_grading_overlaps_generation() -> None:
     """With a slow verifier and a slow engine the whole takes about the longer of the two, not the sum."""
     examples = items(20)
     start = time.perf_counter()
-    go(examples, engine_seconds=0.02, verifier=Exact(delay=0.03), batch=20)  # two threads: 0.3 s of grading
+    go(examples, engine_seconds=0.02, verifier=Exact(delay=0.03))  # two threads: 0.3 s of grading
     assert time.perf_counter() - start < 0.4 + 0.3 - 0.1
 
 
@@ -229,24 +232,31 @@ def test_a_broken_picture_is_found_when_it_is_rendered(tmp_path: Path) -> None:
 
     with pytest.raises(ImageError, match="item 7"):
         go(items(9), folder=tmp_path, renderer=Broken())
-    assert {r["id"] for r in lines(tmp_path)} == {str(i) for i in range(6)}, "batches before it are kept"
+    assert {r["id"] for r in lines(tmp_path)} == {str(i) for i in range(7)}, "all before it are answered and kept"
     assert go(items(7), renderer=Broken())["n"] == 7
 
 
 def test_missing_doubled_or_mixed_samples_are_errors() -> None:
     class Lossy(Slow):
-        def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
             yield from list(super().generate(requests))[1:]
 
     class Mixed(Slow):
-        def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
             for number, rollout in enumerate(super().generate(requests)):
                 yield replace(rollout, policy_version=number)
 
-    with pytest.raises(EngineError, match="2 samples are missing"):
+    class Doubled(Slow):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
+            for rollout in super().generate(requests):
+                yield from (rollout, rollout)
+
+    with pytest.raises(EngineError, match="1 samples are missing"):
         go(items(9), engine=Lossy())
     with pytest.raises(EngineError, match="policy versions"):
         go(items(9), engine=Mixed())
+    with pytest.raises(EngineError, match="sample 0 of item 8 came twice"):
+        go(items(9), engine=Doubled())
     with pytest.raises(DataError, match="two items with id 0"):
         go([*items(2), *items(1)])
     with pytest.raises(DataError, match="no items"):
@@ -255,7 +265,7 @@ def test_missing_doubled_or_mixed_samples_are_errors() -> None:
 
 def test_official_rule_truncation_and_protocols_reach_the_verifier() -> None:
     class Cut(Slow):
-        def generate(self, requests: Sequence[Request]) -> Iterator[Rollout]:
+        def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
             from harness.core.records import Finish
 
             for rollout in super().generate(requests):

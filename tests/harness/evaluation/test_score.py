@@ -181,7 +181,7 @@ def test_kill_9_and_again(tmp_path: Path, verifier: Verifier) -> None:
     answers = write(tmp_path / "a.jsonl", [{"id": i, "response": f"\\boxed{{{i % 390}}}"} for i in range(400)])
     words = ["score", "--task", TASK, "--data-dir", str(folder), "--responses", str(answers), "--out"]
     code = (
-        "import sys, time, harness.evaluation.samples as s; from harness.cli.app import main; add = s.SampleLog.add\n"
+        "import sys, time, harness.rollout.samples as s; from harness.cli.app import main; add = s.SampleLog.add\n"
         "def slow(self, sample):\n    time.sleep(0.005); add(self, sample)\n"
         "s.SampleLog.add = slow; main(sys.argv[1:])"
     )

@@ -11,9 +11,11 @@ import pytest
 
 from harness.core.records import Finish, Rollout, Status, Verdict
 from harness.evaluation.metrics import wilson
-from harness.evaluation.samples import SampleLog, not_asked, submit, to_sample
 from harness.evaluation.score import ScoreOptions, score
 from harness.pipeline.journal import Journal
+from harness.rollout.grading import submit, ungraded
+from harness.rollout.loop import Graded
+from harness.rollout.samples import SampleLog, to_sample
 from rewards.verifier import audit
 from rewards.verifier.pool import Verifier
 from tests.harness.evaluation.test_evaluate import go, items
@@ -88,9 +90,9 @@ def test_a_failure_of_the_verifier_reaches_the_caller(monkeypatch: pytest.Monkey
 def test_a_response_of_half_characters_breaks_no_log(tmp_path: Path) -> None:
     rollout = Rollout(prompt_id="1", sample_index=0, token_ids=(1,), logprobs=(0.0,), finish=Finish.STOP, text=ODD)
     item = example("1")
-    verdicts = not_asked(item, 0, Finish.STOP, "x")[1]
+    graded = Graded(item, rollout, ungraded("x"))
     with SampleLog(tmp_path / "log") as log:
-        log.add(to_sample(item, rollout, verdicts, "strict", {"categories": {}}))
+        log.add(to_sample(graded, "strict"))
     with SampleLog(tmp_path / "log") as again:
         (sample,) = again.samples
         assert sample.response == ODD.replace("\ud800", "?").replace("\udfff", "?") and again.done == {("1", 0)}

@@ -245,7 +245,7 @@ def test_a_wrapped_task_keeps_lm_evals_documents_prompt_filters_and_metric(data:
     assert results["aggregate"] == pytest.approx(own) and own["exact_match,last"] == pytest.approx(2 / 5)
     assert results["metrics"]["accuracy"]["value"] == pytest.approx(2 / 5), "ours asks for a marked answer"
     assert results["revision"].startswith("lm-eval 0.") and results["revision"].endswith("task version 3.0")
-    from harness.evaluation.samples import read_sample
+    from harness.rollout.samples import read_sample
 
     scores = task.scores(list(map(read_sample, ours(tmp_path / "scored"))))  # type: ignore[attr-defined]
     ours_last = {item: values["exact_match,last"] for item, values in scores}
