@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def _chosen(log: Path, wanted: Wanted) -> Pairs:
 
 
 def logs(run: Path) -> list[Path]:
-    """The samples.jsonl files of a folder: its own, or those of its evaluations."""
+    """The samples.jsonl files of a folder: its own (an evaluation, RUN/train), or those of a run's evaluations."""
     if not run.is_dir():
         raise RunError(f"no folder {run}", "give a run folder, an evaluation folder or the --out of score")
     own = run / SAMPLES
@@ -121,9 +122,12 @@ def logs(run: Path) -> list[Path]:
 
 
 def _head(log: Path, count: int, wanted: Wanted, console: Console) -> None:
+    last = next(iter(deque(read_log(log), maxlen=1)), None)
     results = read_json(log.parent / RESULTS) if (log.parent / RESULTS).is_file() else None
     line = Text(f"{log.parent}", style="bold")
-    if results is None:
+    if last is not None and last.get("step") is not None:
+        line.append(f"  training, {last['step']:,} steps")
+    elif results is None:
         line.append("  unfinished", style="yellow")
     else:
         accuracy = results["metrics"]["accuracy"]
@@ -138,8 +142,9 @@ def _head(log: Path, count: int, wanted: Wanted, console: Console) -> None:
 
 def _sample(row: Mapping[str, Any], console: Console, whose: str = "") -> None:
     colour = COLOURS[row["verdict"]]
+    step = f"step {row['step']}  " if row.get("step") is not None else ""
     title = Text.assemble(
-        f"{whose}{row['id']} #{row['sample_index']}  ", (f"{row['verdict']}: {row['reason']}", colour)
+        f"{whose}{step}{row['id']} #{row['sample_index']}  ", (f"{row['verdict']}: {row['reason']}", colour)
     )
     console.print(Rule(title, align="left", style="dim"))
     grid = Table.grid(padding=(0, 2, 0, 0))

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from harness.cli.show import show
 from harness.core.errors import ConfigError, ImageError, ModelError, ResourceError, RlfrEvalError
 from harness.core.progress import Progress
 from harness.core.runs import read_evaluation
+from harness.evaluation.score import ScoreOptions, score
 from harness.models import loading
 from harness.pipeline import run
 from harness.pipeline.options import RunOptions
@@ -75,6 +77,32 @@ def test_a_run_folder_holds_what_a_user_needs(trained: tuple[RunOptions, list[Pa
     line = json.loads((run / "train" / "metrics.jsonl").read_text().splitlines()[0])
     assert 0.0 <= line["validation_accuracy"] <= 1.0
     assert loading.load(run / "policy").model.config.model_type == "qwen2"
+
+
+def test_a_training_log_is_shown_and_graded_again(
+    trained: tuple[RunOptions, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same record is written in training and evaluation: `show` reads it, and `score` finds the same verdicts."""
+    run_folder = next(f for f in trained[1] if "grpo" in str(f)).parents[1]
+    rows = [json.loads(line) for line in (run_folder / "train" / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 4 and {r["step"] for r in rows} == {1} and all(r["question"] for r in rows)
+    assert show(run_folder / "train", as_json=True) == 4
+    assert [json.loads(line)["sample"] for line in capsys.readouterr().out.splitlines()] == rows
+    show(run_folder / "train")
+    assert "training, 1 steps" in capsys.readouterr().out
+    options = ScoreOptions(
+        task="arithmetic-train",
+        responses=run_folder / "train" / "samples.jsonl",
+        out=tmp_path / "again",
+        ids=tuple(dict.fromkeys(r["id"] for r in rows)),
+        protocol="strict",
+    )
+    score(options)
+    again = [json.loads(line) for line in (tmp_path / "again" / "samples.jsonl").read_text("utf-8").splitlines()]
+    new = {(r["id"], r["sample_index"]): (r["response"], r["gold"], r["verdict"], r["finish"]) for r in again}
+    assert new == {(r["id"], r["sample_index"]): (r["response"], r["gold"], r["verdict"], r["finish"]) for r in rows}
+    evaluated = [json.loads(line) for line in (trained[1][0] / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert rows[0].keys() == evaluated[0].keys()
 
 
 def test_the_same_command_trains_and_generates_nothing_again(trained: tuple[RunOptions, list[Path]]) -> None:
