@@ -132,3 +132,26 @@ def test_token_signals_hold_the_flow_score_raw_and_filtered(tmp_path: Path) -> N
     assert sum(v != 0 for v in kept) == 2 and {"advantage"} <= set(rollout["signals"])
     (tmp_path / "config.yaml").write_text("method: of-a-plug-in\n")
     assert "old.score, filtered" not in tokens.tokens(tmp_path)["steps"][0]["rollouts"][0]["signals"]
+
+
+def test_pictures_come_from_the_task_where_its_data_are_at_hand(tmp_path: Path) -> None:
+    evaluation(tmp_path, facts("grpo", model="tiny-vl"), draw(4, 0.5, 0), task="charts-test")
+    evaluation(tmp_path, facts("grpo", model="tiny-vl"), draw(4, 0.5, 0), task="mathvista-testmini")
+    evaluation(tmp_path, facts("grpo", model="tiny-vl"), draw(4, 0.5, 0), task="nobody-knows")
+    site = Site(board.collect(tmp_path, board.Choice()))
+    shown = [path for path in site.paths() if path.startswith("images/")]
+    assert len(shown) == 4 and len({site.content(path) for path in shown}) == 4
+    assert all(site.content(path).startswith(b"\x89PNG") for path in shown)
+    by_task = {}
+    for number, member in enumerate(site.board.evaluations):
+        text = site.content(f"data/e{number}/index.js").decode()
+        by_task[member.results["task"]] = json.loads(text[text.index(",") + 1 : text.rindex(")")])
+    assert [
+        f"{by_task['charts-test']['folder']}/{place}-0.png" for place, _ in by_task["charts-test"]["pictures"]
+    ] == shown
+    assert by_task["mathvista-testmini"]["pictures"] is None
+    assert "--data-dir" in by_task["mathvista-testmini"]["no_pictures"]
+    assert "not at hand" in by_task["nobody-knows"]["no_pictures"]
+    for path in ("images/t9/0-0.png", "images/t0/9999-0.png", "images/t0/0-7.png", "images/../x"):
+        with pytest.raises(RunError):
+            site.content(path)
