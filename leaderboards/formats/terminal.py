@@ -13,7 +13,7 @@ from rich.text import Text
 
 from leaderboards.formats import cells
 from leaderboards.formats.cells import GAP, Column
-from leaderboards.table import Board
+from leaderboards.table import Board, Table
 
 PUBLISHED_SHOWN = 6
 
@@ -29,15 +29,21 @@ def show(board: Board, console: Console) -> None:
         for title, rows in cells.blocks(table):
             console.print(title, style="italic", highlight=False, markup=False)
             _parts(cells.columns(rows), rows, console)
-        if table.published:
-            shown = table.published[:PUBLISHED_SHOWN]
-            console.print(_rich(cells.published_columns(), shown))
-            if len(table.published) > len(shown):
-                _notes(console, "dim", [f"{len(table.published) - len(shown)} more published rows in the files"])
+        _published(table, console)
         _notes(console, "yellow", cells.warnings(table))
         _notes(console, "dim", cells.legend(table, board.comparisons))
     for reason in board.refused:
         console.print(reason, style="red", highlight=False, soft_wrap=True, markup=False)
+
+
+def _published(table: Table, console: Console) -> None:
+    """Published rows of our policies and methods; all of them are in the files."""
+    names = {row.name for row in table.rows}
+    shown = [p for p in table.published if p.same_model or p.method in names][:PUBLISHED_SHOWN]
+    if shown:
+        console.print(_rich(cells.published_columns(), shown))
+    if rest := len(table.published) - len(shown):
+        _notes(console, "dim", [f"{rest} {'more ' if shown else ''}published rows of this task are in the files"])
 
 
 def _notes(console: Console, style: str, lines: Sequence[str]) -> None:
