@@ -26,14 +26,14 @@ _WRONG = {"Marin and his neighbor Nancy": "wrong gold: 150, should be 240"}
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The authors' rule; the marked final answer where the response has no `####` line."""
-    from rewards.verifier.answers import equivalence, extract
+    from rewards.verifier.answers import equivalence, marks
 
     found = _HASHES.search(response) if extracted is None else None
     if found:
         number = found[1].replace(",", "").removesuffix(".")
         right = number == answer.golds[0]
         return right, number, "match" if right else "mismatch"
-    said = extracted if extracted is not None else extract.final_answer(response, answer.type)
+    said = extracted if extracted is not None else marks.final_answer(response, answer.type)
     if not said:
         return False, said, "no_answer"
     verdict, reason = equivalence.compare(answer, said)

@@ -86,7 +86,7 @@ def _suite_rows(problems: list[str]) -> list[int | None]:
 
 
 def _boxed(row: Mapping[str, Any]) -> str:
-    from rewards.verifier.answers.extract import final_answer
+    from rewards.verifier.answers.marks import final_answer
     from tasks.support.golds import AnswerType
 
     return str(row.get("answer") or final_answer(str(row.get("solution", "")), AnswerType.EXPRESSION) or "")

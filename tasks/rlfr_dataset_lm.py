@@ -32,7 +32,7 @@ class RlfrDatasetLm(MathTask):
     def parse(self, row: Mapping[str, Any], item: str) -> Example:
         if self.split == "train":
             return super().parse(row, item)
-        from rewards.verifier.answers.extract import final_answer
+        from rewards.verifier.answers.marks import final_answer
 
         question, reply = question_and_reply(row)
         if not question or not reply:

@@ -46,7 +46,7 @@ class RlfrDatasetVlm(Task):
         )
 
     def _gold(self, row: Mapping[str, Any], question: str, reply: str | None) -> Answer:
-        from rewards.verifier.answers.extract import final_answer
+        from rewards.verifier.answers.marks import final_answer
 
         gold = row.get("answer")
         if gold is None and reply:

@@ -27,13 +27,13 @@ LETTERS = "ABCDEFGH"
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
     """The authors' letter, else the marked one."""
-    from rewards.verifier.answers import equivalence, extract
+    from rewards.verifier.answers import equivalence, marks
 
     said = response if extracted is None else extracted
     tail = re.sub("[<>:.]", "", said.rpartition("Answer")[2].strip()).strip()
     if tail[:1] and tail[0] in LETTERS:
         return tail[0] == answer.golds[0], tail[0], "match" if tail[0] == answer.golds[0] else "mismatch"
-    marked = extract.final_answer(response, answer.type, len(answer.choices)) if extracted is None else None
+    marked = marks.final_answer(response, answer.type, len(answer.choices)) if extracted is None else None
     if not marked:
         return False, None, "no_answer"
     right, reason = equivalence.compare(answer, marked)

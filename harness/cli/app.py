@@ -11,13 +11,13 @@ from pathlib import Path
 
 import typer
 
-from harness.cli import boards_command, regress_command
+from harness.cli import boards_command, grade, regress_command
 from harness.cli import flags as flags
 from harness.core.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
 VERBS = (
-    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "regress", "new-method"),
+    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method"),
     *("leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
 )
 
@@ -255,6 +255,7 @@ def export_lm_eval_(
     tasks_command.export_lm_eval(folder, names, options.data_dirs(data_dir or []), n, max_new_tokens)
 
 
+grade.register(app)
 regress_command.register(app)
 boards_command.register(app)
 

@@ -1,6 +1,6 @@
 """Responses in, verdicts out: the only place that decides whether an answer is right.
 
-`pool.Verifier` sends jobs to worker processes (`worker`), which read the marked final answer (`extract`), compare it
+`pool.Verifier` sends jobs to worker processes (`worker`), which read the marked final answer (`marks`), compare it
 with the typed gold (`equivalence`) and apply a benchmark's own rule (`grade`). Nothing here imports torch; only
 `symbolic` imports math_verify and sympy.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 
-VERSION = 2
+VERSION = 3
 """Version of the strict rule; part of a result's key."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from harness.core.errors import attempt
 from harness.core.records import Answer, AnswerType, Side, Status, Verdict
 from rewards.verifier import ANSWER_SIDE, Reason, audit
-from rewards.verifier.answers import equivalence, extract
+from rewards.verifier.answers import equivalence, marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def _audited(job: Job) -> Verdict:
 
 
 def _marked(job: Job) -> str | None:
-    return extract.final_answer(job.response, job.answer.type, len(job.answer.choices))
+    return marks.final_answer(job.response, job.answer.type, len(job.answer.choices))
 
 
 def _failure(error: Exception) -> Reason:

@@ -181,7 +181,7 @@ def _without(text: str, patterns: Sequence[str]) -> str:
 
 
 def _boxed(text: str) -> str:
-    from rewards.verifier.answers.extract import final_answer
+    from rewards.verifier.answers.marks import final_answer
 
     found = final_answer(text, AnswerType.EXPRESSION) if "\\boxed" in text else None
     return found or text

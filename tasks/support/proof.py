@@ -105,7 +105,7 @@ def _changed(answer: Answer) -> Iterator[tuple[str, str]]:
         yield "one more", _number(value + 1)
         yield "ten times", _number(value * 10 + 3)
         yield "negated", _number(-value - 1)
-        yield "word added", f"{gold} million"
+        yield "words added", f"{gold} and a half"
     elif answer.type is AnswerType.TEXT:
         yield "negated", f"not {_unwrapped(gold)}"
         yield "half", _unwrapped(gold)[: len(_unwrapped(gold)) // 2]

@@ -38,7 +38,7 @@ _REFUSAL = re.compile(
 def conclusion(response: str) -> str | None:
     """The content of the last box or answer tag, else None."""
     from harness.core.records import AnswerType
-    from rewards.verifier.answers.extract import final_answer
+    from rewards.verifier.answers.marks import final_answer
 
     if re.search(r"\\boxed|\\fbox|<answer>", response):
         return final_answer(response, AnswerType.EXPRESSION) or None

@@ -63,9 +63,16 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
 # --- choices
 
 
-_LETTER_FORM = re.compile(r"(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?([A-Z])(?:$|[.:,)\]](?:\s|$))")
+_LETTER_FORM = re.compile(
+    r"(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?([A-Z])(?:$|[.:,)\]](?:\s|$)|\s+[-–—]\s)"
+)
 _BRACKETED = re.compile(r"(?<![A-Za-z\\])[(\[]\s*\{?\s*([A-Z])\s*\}?[.:]?\s*[)\]]")
 _DENIED = re.compile(r"\b(?:not|neither|nor|except|isn't|cannot)\b", re.IGNORECASE)
+_HEDGED = re.compile(
+    r"\b(?:maybe|perhaps|possibly|probably|either|unsure|might|could|unless|guess|or\s+(?:else\s+)?[(\[]?[A-Z](?![A-Za-z])|instead)\b|\?",
+    re.IGNORECASE,
+)
+"""Words that take a letter back; a hedged choice names none."""
 _LETTER_LIST = re.compile(r"[A-Z](?:\s*(?:,|\band\b|&|;|\s)\s*[A-Z])+")
 
 
@@ -87,7 +94,7 @@ def letters(text: str, count: int) -> tuple[str, ...]:
     allowed = LETTERS[: count or 10]
     if len(text) == 1 and text.upper() in allowed:
         return (text.upper(),)
-    if _DENIED.search(text):
+    if _DENIED.search(text) or _HEDGED.search(text):
         return ()
     bracketed = sorted({letter for letter in _BRACKETED.findall(text) if letter in allowed})
     if bracketed:
@@ -117,7 +124,7 @@ def _choice(gold: str, extracted: str, answer: Answer) -> Outcome:
 
 def _contradicted(named: tuple[str, ...], extracted: str, choices: tuple[str, ...]) -> bool:
     """Whether a letter is followed by the text of another option: `C. 15` where 15 is D."""
-    behind = re.match(r"[(\[{]*[A-Z]\s*[)\]}.:]+\s*(?=\S)(.+)", choice_text(extracted))
+    behind = re.match(r"[(\[{]*[A-Z]\s*(?:[)\]}.:]+|\s[-–—]\s)\s*(?=\S)(.+)", choice_text(extracted))
     if len(named) > 1 or behind is None or not choices:
         return False
     texts = [normal.squeeze(choice_text(c)) for c in choices]
@@ -149,16 +156,25 @@ _SEVERAL = re.compile(
 
 
 def assigned(text: str) -> str:
-    """The last side of `x = 24 \\cdot 24 = 576`, unless a number in the chain is another number."""
-    *sides, last = text.split("=")
-    if _SEVERAL.search("=".join(sides)):
+    """The last side of `x = 24 \\cdot 24 = 576` (of `5 = x` the first), where every other side only names the value.
+
+    A side names a value if it is a name, a call, something measured, or a sum of names; a worked number must agree. So
+    `2x = 5`, which says that x is 2.5, is no 5.
+    """
+    sides = [side.strip() for side in re.split(r"=|\\approx(?![a-zA-Z])", text)]
+    if len(sides) == 1 or _SEVERAL.search("=".join(sides[:-1])):
         return text
-    value = exact.read(last.strip())
-    for side in map(str.strip, sides):
+    if structure.names_value(sides[-1]) and len(sides) == 2:
+        sides.reverse()
+    *sides, last = sides
+    value = exact.read(last)
+    for side in sides:
         earlier = exact.read(side)
-        if not side or (earlier is not None and value is not None and earlier.value != value.value):
+        if earlier is not None and value is not None and earlier.value == value.value:
+            continue
+        if not structure.names_value(side) and (earlier is not None or not structure.is_sum(side)):
             return text
-    return last.strip()
+    return last
 
 
 def _number(text: str) -> exact.Literal | None:

@@ -26,6 +26,11 @@ _SLASH = re.compile(r"([+-]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*(?:\\?%|percent)\s*\}|percent(?:age)?)\s*$", re.IGNORECASE)
 
 
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:[ '’]\d{3})+|(?:\.\d{3}){2,})(?![\d.])")
+"""Digits grouped by blanks or apostrophes, or twice or more by points."""
+_REPEATING = re.compile(r"([+-]?)\s*(\d+)?\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?\s*(\d+)\s*\}?|\((\d+)\)|\.\.\.)")
+
+
 @dataclass(frozen=True, slots=True)
 class Literal:
     """An exact number as written. `decimals`: digits after the point, None where no point stands. `percent`: the written
@@ -42,13 +47,21 @@ def read(text: str) -> Literal | None:
     if len(text) > MAX_DIGITS:
         return None
     percent = _PERCENT.search(text)
-    body, unit = (text[: percent.start()], "") if percent else normal.split_unit(text)
-    body = _unwrap(body.strip())
-    number = _decimal(body) or _scientific(body) or _fraction(body)
+    scale, unit = Fraction(1), ""
+    body = text
+    if percent:
+        body = text[: percent.start()]
+    elif _SCIENTIFIC.fullmatch(_unwrap(text.strip())) is None:
+        body, tail = normal.split_tail(text)
+        if tail is None:
+            return None
+        scale, unit = tail.scale, tail.unit
+    body = _unwrap(_GROUPS.sub(lambda m: re.sub(r"[^\d]", "", m.group()), body.strip()))
+    number = _decimal(body) or _scientific(body) or _fraction(body) or _repeating(body)
     if number is None:
         return None
     value, decimals = number
-    return Literal(value, decimals, percent is not None, unit)
+    return Literal(value * scale, decimals if scale == 1 else None, percent is not None, unit)
 
 
 def _unwrap(body: str) -> str:
@@ -88,6 +101,18 @@ def _scientific(body: str) -> tuple[Fraction, int | None] | None:
     mantissa = Fraction(_digits(match[2])) if match[2] else Fraction(1)
     decimals = max(0, (_decimals(match[2] or "") or 0) - exponent) or None
     return _signed(match[1], mantissa * Fraction(10) ** exponent), decimals
+
+
+def _repeating(body: str) -> tuple[Fraction, None] | None:
+    """`0.\\overline{27}`, `0.1(6)`: a decimal whose last digits go on for ever."""
+    match = _REPEATING.fullmatch(body)
+    period = match and (match[4] or match[5])
+    if not match or not period:
+        return None
+    start = match[3] or ""
+    value = Fraction(int((match[2] or "0") + start), 10 ** len(start))
+    value += Fraction(int(period), 10 ** len(start) * (10 ** len(period) - 1))
+    return _signed(match[1], value), None
 
 
 def _fraction(body: str) -> tuple[Fraction, None] | None:

@@ -11,7 +11,7 @@ import re
 
 from rewards.verifier import Reason
 from rewards.verifier.answers import compare as compare_values
-from rewards.verifier.answers import exact, normal, structure, symbolic
+from rewards.verifier.answers import exact, normal, plain, reals, structure, symbolic
 from rewards.verifier.answers.structure import Node
 
 _NAME = re.compile(r"\\?[a-zA-Z]+(?:_(?:\{[^{}]*\}|\w))?'*")
@@ -29,10 +29,21 @@ def compare(gold: str, answer: str) -> tuple[bool | None, Reason]:
     left, right = normal.clean(gold), normal.clean(answer)
     if normal.squeeze(left) == normal.squeeze(right):
         return True, Reason.MATCH
+    if plain.is_empty_set(left) or plain.is_empty_set(right):
+        return (
+            (True, Reason.MATCH) if plain.is_empty_set(left) and plain.is_empty_set(right) else (False, Reason.MISMATCH)
+        )
+    (left, condition), (right, other) = plain.conditioned(left), plain.conditioned(right)
+    if condition and other and normal.squeeze(normal.words(condition)) != normal.squeeze(normal.words(other)):
+        return False, Reason.MISMATCH
     if structure.is_text(left) and normal.words(gold) == normal.words(answer):
         return True, Reason.MATCH
     try:
         if _same(structure.parse(left), structure.parse(right)):
+            return True, Reason.MATCH
+        if reals.is_set_like(left) and reals.is_set_like(right) and reals.same(left, right):
+            return True, Reason.MATCH
+        if reals.is_set_like(left) != reals.is_set_like(right) and _pair(left, right) and reals.same(left, right):
             return True, Reason.MATCH
     except structure.TooDeepError:
         return None, Reason.TOO_DEEP
@@ -41,6 +52,11 @@ def compare(gold: str, answer: str) -> tuple[bool | None, Reason]:
     except _UnreadableError:
         return False, Reason.PARTIAL_PARSE
     return False, Reason.MISMATCH
+
+
+def _pair(left: str, right: str) -> bool:
+    """Whether one side is a plain pair of brackets `(a, b)`, an interval where the other is a set of reals."""
+    return any(re.fullmatch(r"[(\[][^()\[\]]*,[^()\[\]]*[)\]]", side.strip()) for side in (left, right))
 
 
 def _same(gold: Node, answer: Node) -> bool:
@@ -57,14 +73,16 @@ def _same(gold: Node, answer: Node) -> bool:
 
 def _collections(gold: Node, answer: Node) -> bool:
     kinds = (gold.kind, answer.kind)
+    gold, answer = _one_set(gold), _one_set(answer)
+    kinds = (gold.kind, answer.kind)
     if kinds in (("bare", "bare"), ("set", "set"), ("bare", "set"), ("set", "bare"), ("union", "union")):
         return _any_order(gold.items, answer.items)
     if kinds in (("tuple", "tuple"), ("matrix", "matrix"), ("ratio", "ratio")):
-        return gold.marks == answer.marks and _in_order(gold.items, answer.items)
+        return _same_marks(gold, answer) and _in_order(gold.items, answer.items)
     if kinds in (("tuple", "bare"), ("bare", "tuple")):
         pair = gold if gold.kind == "tuple" else answer
         return (
-            pair.marks == ("(", ")")
+            pair.marks[:2] == ("(", ")")
             and not any(_INFINITE.fullmatch(i.text) for i in pair.items)
             and _in_order(gold.items, answer.items)
         )
@@ -72,6 +90,25 @@ def _collections(gold: Node, answer: Node) -> bool:
         if one.kind == "set" and len(one.items) == 1 and other.kind == "leaf":
             return _same(*((one.items[0], other) if one is gold else (other, one.items[0])))
     return False
+
+
+def _same_marks(gold: Node, answer: Node) -> bool:
+    """The same brackets or shape; names of the members only where both sides give them."""
+    if gold.kind != "tuple":
+        return gold.marks == answer.marks
+    named = gold.marks[2:], answer.marks[2:]
+    return gold.marks[:2] == answer.marks[:2] and (named[0] == named[1] or () in named)
+
+
+def _one_set(node: Node) -> Node:
+    """A union of finite sets as one set, each member once."""
+    if node.kind != "union" or any(i.kind != "set" for i in node.items):
+        return node
+    members: list[Node] = []
+    for item in (m for part in node.items for m in part.items):
+        if not any(_same(item, m) for m in members):
+            members.append(item)
+    return Node("set", node.text, tuple(members))
 
 
 def _in_order(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool:
@@ -111,7 +148,11 @@ def _value(node: Node, named: bool = True) -> Node | None:
     """
     signs = set(node.marks)
     if signs <= {"=", r"\approx"}:
-        if named and not _is_name(node.items[0].text):
+        *named_by, last = [i.text for i in node.items]
+        if len(named_by) == 1 and structure.names_value(last) and not structure.names_value(named_by[0]):
+            return node.items[0] if node.marks == ("=",) else None
+        worked = () if named else tuple(filter(structure.is_sum, named_by))
+        if not all(structure.names_value(text, sums=not named) or text in worked for text in named_by):
             return None
         if not named and not _consistent(node):
             return None

@@ -7,17 +7,44 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from fractions import Fraction
+
+from rewards.verifier.answers import plain, units
+from rewards.verifier.answers.unwrapped import unwrap
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 _SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+")
-_FRACTIONS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅙": "1/6", "⅛": "1/8"}
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
+_SUB_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+_FRACTIONS = {
+    "⅜": "3/8",
+    "⅝": "5/8",
+    "⅞": "7/8",
+    "⅖": "2/5",
+    "⅗": "3/5",
+    "⅘": "4/5",
+    "⅚": "5/6",
+    "⅐": "1/7",
+    "⅑": "1/9",
+    "⅒": "1/10",
+    "½": "1/2",
+    "⅓": "1/3",
+    "⅔": "2/3",
+    "¼": "1/4",
+    "¾": "3/4",
+    "⅕": "1/5",
+    "⅙": "1/6",
+    "⅛": "1/8",
+}
 _SYMBOLS = {
-    "−": "-", "–": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/",
-    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ",
-    "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ", "θ": r"\theta ",
-    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "φ": r"\phi ", "ω": r"\omega ", "λ": r"\lambda ", "∠": r"\angle ",
-    "′": "'", "∅": r"\emptyset ", "⟨": r"\langle ", "⟩": r"\rangle ",
-    # what three MathVerse golds hold for a degree sign
+    "−": "-", "–": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/",
+    "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+    "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ",
+    "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "φ": r"\phi ", "ω": r"\omega ",
+    "λ": r"\lambda ", "∠": r"\angle ", "′": "'", "⩾": r"\ge ", "⩽": r"\le ", "≧": r"\ge ", "≦": r"\le ",
+    "º": r"^\circ ", "ℝ": r"\mathbb{R} ", "或": r" or ", "和": " and ", "且": " and ", "、": ", ", "，": ", ",
+    "；": "; ", "∶": ":", "：": ":", "∨": r"\vee ", "∧": r"\wedge ", "∖": r"\setminus ", "∛": r"\sqrt[3] ",
+    "∜": r"\sqrt[4] ", "⇒": r"\Rightarrow ", "∅": r"\emptyset ", "⟨": r"\langle ", "⟩": r"\rangle ",
     "掳": r"^\circ ",
 }  # fmt: skip
 _UNICODE = re.compile("|".join(map(re.escape, [*_SYMBOLS, *_FRACTIONS])))
@@ -71,14 +98,15 @@ def printable(text: str) -> str:
 
 def clean(text: str) -> str:
     """One spelling of an answer: no delimiters, sizes, fonts or spacing commands; braces around arguments."""
-    text = printable(text).strip()
+    text = unwrap(printable(text).strip())
+    text = _SUB_RUN.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = _SUPER_RUN.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
     text = _UNICODE.sub(lambda m: _SYMBOLS.get(m.group()) or " " + _FRACTIONS[m.group()], text)
     text = unicodedata.normalize("NFKC", text)
     match = _MARKDOWN.match(text)
     if match:
         text = next(g for g in match.groups() if g).strip()
-    text = _DELIMITERS.sub("", text)
+    text = plain.rewrite(_DELIMITERS.sub("", text))
     text = _DIGIT_GAP.sub("", text)
     text = _SIZES.sub("", text)
     text = _SPACES.sub(" ", text)
@@ -121,7 +149,8 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 def words(text: str) -> str:
     """For comparing words: unwrapped, case-folded, without quotes, outer brackets and punctuation."""
     text = _TEXT.sub(r" \1 ", clean(text))
-    text = re.sub(r"[\s\"'`“”‘’*]+", " ", text).strip(" .,:;!?").casefold()
+    text = re.sub(r"[\s\"'`“”‘’*]+", " ", text).strip(" .,:;?").casefold()
+    text = re.sub(r"(?<=[a-z])!+$", "", text)
     if len(text) > 2 and text[0] + text[-1] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", text[1:-1]):
         text = text[1:-1].strip()
     return re.sub(r"\\(?=[%$&#_])", "", text)
@@ -134,62 +163,38 @@ def squeeze(text: str) -> str:
     return re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
 
 
-_UNIT_WORD = (
-    r"(?:degrees?|deg|radians?|rad|percent|dollars?|cents?|euros?|rupees?|yuan|pounds?|lbs?|ounces?|oz|tons?|kg|mg|g|grams?|kilograms?"
-    r"|km|cm|mm|nm|dm|m|meters?|metres?|kilometers?|kilometres?|centimeters?|centimetres?|millimeters?|millimetres?|miles?|mi|feet|foot|ft"
-    r"|inch(?:es)?|in|yards?|yd|seconds?|secs?|s|ms|minutes?|mins?|min|hours?|hrs?|h|days?|weeks?|months?|years?|yrs?"
-    r"|litres?|liters?|L|ml|mL|gallons?|mph|kmh|km/h|m/s|cm/s|units?|square|sq|cubic|Hz|kHz|J|kJ|N|W|kW|V|A|K|C|F|Pa|kPa|atm|mol|eV|keV|Gyr"
-    r"|kcal|cal|people|persons?|students?|ways?|times|points?|sides?|cm2|m2|cm3|m3)"
+_TAIL = re.compile(
+    r"(?P<tail>(?:\s*(?:\\text\s*\{[^{}]*\}|\\frac\s*\{\s*\\text[^{}]*\{[^{}]*\}\s*\}\s*\{\s*\\text[^{}]*\{[^{}]*\}\s*\}"
+    r"|\^\s*(?:\{\s*(?:\\circ|-?\d)\s*\}|\\circ|-?\d)|(?<![a-zA-Z\\])[A-Za-zµΩ][A-Za-z.'’-]*|[一-鿿가-힯]+|[а-яА-Я]+|[€£¥₹¢″′/]|\\cdot))+)\s*$"
 )
-_UNIT_TAIL = re.compile(rf"(?<![a-zA-Z\\])(?:{_UNIT_WORD}(?:\s*\^\s*\{{?-?\d\}}?)?[\s./]*)+$")
-_TEXT_TAIL = re.compile(r"(?:\s*\\text\s*\{[^{}]*\}\s*(?:\^\s*\{?-?\d\}?)?|\s*\{[a-z ]{3,}\})+\s*$")
-_DEGREE_TAIL = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*[CFK]?\s*$")
-_CURRENCY = re.compile(r"^(-?)\s*(?:\\\$|\$|€|£|¥|USD|Rs\.?)\s*")
-_COUNTED = re.compile(r"([+-]?[\d.,]*\d)\s+([A-Za-z]{3,}(?:\s[A-Za-z]+){0,2})")
-_OPERATION = re.compile(
-    r"(?<![a-z])(?:million|billion|trillion|thousands?|hundreds?|dozens?|pairs?|half|halves|thirds?|quarters?|squared|cubed|factorial|plus"
-    r"|minus|times the|over|divided|per ?cent|percent|not|or|and|root|pi|e|i|mod|base|choose|to)(?![a-z])"
-)
+_LEADING_MONEY = re.compile(r"^([+-]?)\s*(?:US|A|C|HK|NZ)?\s*(\\?\$|€|£|¥|₹|USD|RMB|Rs\.?)\s*([+-]?)(?=[\d.])")
+_NUMBER = re.compile(r"[+-]?\s*(?:\d|\.\d|\\frac\s*\{\s*[+-]?\d|\\d?frac)")
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """(value, unit) of a cleaned answer. Words that change the number (million, squared, percent) are no unit."""
+    """(value, unit) of a cleaned answer; ("", "") changes nothing. Scale words are left with the value (see `scaled`)."""
+    value, tail = split_tail(text)
+    return (text, "") if tail is None or tail.scale != 1 else (value, tail.unit)
+
+
+def split_tail(text: str) -> tuple[str, units.Tail | None]:
+    """The value of a cleaned answer and what stands around it; None where words stand that are no unit."""
     unit = ""
-    money = _CURRENCY.match(text)
-    if money and re.match(r"[\d.]", text[money.end() :]):
-        text, unit = money.group(1) + text[money.end() :], "$"
-    for tail in (_DEGREE_TAIL, _TEXT_TAIL):
-        found = tail.search(text)
-        if found and found.start() > 0 and not _OPERATION.search(_plain_unit(found.group())):
-            text, unit = text[: found.start()].rstrip(), unit or _plain_unit(found.group())
-    found = _UNIT_TAIL.search(text)
-    if (
-        found
-        and found.start() > 0
-        and re.match(r"[\d)}\s]", text[found.start() - 1])
-        and re.search(r"\d", text[: found.start()])
-    ):
-        text, unit = text[: found.start()].rstrip(), unit or _plain_unit(found.group())
-    counted = _COUNTED.fullmatch(text)
-    if counted and not _OPERATION.search(counted[2].casefold()):
-        text, unit = counted[1], unit or _plain_unit(counted[2])
-    return text, unit
-
-
-_SAME_UNITS = (
-    "deg degree degrees", "$ dollar dollars usd",
-    "m meter meters metre metres", "km kilometer kilometers kilometre kilometres",
-    "cm centimeter centimeters centimetre centimetres", "in inch inches", "ft foot feet", "h hour hours hr hrs",
-    "min minute minutes mins",
-    "s second seconds sec secs", "sq square", "yr year years yrs", "g gram grams", "kg kilogram kilograms",
-)  # fmt: skip
-_CANONICAL = {"unit": "", "units": ""} | {name: line.split()[0] for line in _SAME_UNITS for name in line.split()}
-
-
-def _plain_unit(text: str) -> str:
-    """A unit for comparison: letters, digits and slashes, singular, `cm^{2}` as `cm2`, `square cm` as `sqcm`."""
-    if "\\circ" in text:
-        return "deg" + re.sub(r".*circ\s*\}?", "", text).strip()
-    text = re.sub(r"\\text|[{}^\\]", " ", text).casefold()
-    parts = [_CANONICAL.get(w, w) for w in re.findall(r"[a-z$]+|\d|/|-", text)]
-    return "".join(parts)
+    money = _LEADING_MONEY.match(text)
+    if money:
+        text, unit = (
+            (money[1] or money[3]) + text[money.end() :],
+            units.UNITS.get(money[2].lstrip("\\").casefold(), "$"),
+        )
+    found = _TAIL.search(text)
+    if found is None or found.start() == 0:
+        return text, units.Tail(Fraction(1), unit)
+    value, words = text[: found.start()].rstrip(), found["tail"]
+    if not value or not re.search(r"\d|\\pi|\\sqrt", value) or value[-1] in "_^\\":
+        return text, units.Tail(Fraction(1), unit)
+    if re.fullmatch(r"\s*[a-zA-Z]\s*", words) and not text[found.start()].isspace() and words.strip() not in "mgLsh":
+        return text, units.Tail(Fraction(1), unit)
+    tail = units.read(words)
+    if tail is None:
+        return text, None if re.search(r"\\text|[A-Za-z]{2,}|[一-鿿]", words) else units.Tail(Fraction(1), unit)
+    return value, units.Tail(tail.scale, unit or tail.unit)

@@ -36,11 +36,12 @@ _OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 _SIGNS = re.compile(r"\\(?:le|ge|ne|approx|in|lt|gt|equiv)(?![a-zA-Z])|<=|>=|!=|[<>=]")
 _SIGN = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", r"\lt": "<", r"\gt": ">", r"\equiv": "="}
 _MATRIX = re.compile(r"\\begin\s*\{([pbBv]?matrix|array)\}(?:\s*\{[lcr|]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
+_CASES = re.compile(r"\\begin\s*\{[dr]?cases\}(.*)\\end\s*\{[dr]?cases\}", re.DOTALL)
 _TEXT_ONLY = re.compile(r"(?:\\text\s*\{[^{}]*\}\s*)+")
 _WORDS = re.compile(r"[A-Z]?[a-z]{3,}(?:[ -][A-Za-z]+)*")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _CUP = re.compile(r"\\cup(?![a-zA-Z])")
-_COMMA = re.compile(r",")
+_COMMA = re.compile(r"[,;]")
 _COLON = re.compile(r":")
 _THOUSANDS = re.compile(r"[+-]?\s*\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
@@ -62,6 +63,44 @@ def is_text(text: str) -> bool:
     return bool(_TEXT_ONLY.fullmatch(text) or _WORDS.fullmatch(text))
 
 
+_NAME = re.compile(
+    r"(?:\\[a-zA-Z]+|[a-zA-Z])(?:_(?:\{[^{}]*\}|\w))?'*|[A-Z]{2,4}'*|\\text\s*\{[^{}\d]*\}"
+    r"|[A-Za-z][a-z]+(?: [A-Za-z]+){0,4}"
+)
+_CALL = re.compile(r"(?:\\?[a-zA-Z]+)(?:_(?:\{[^{}]*\}|\w))?'*\s*\([^()]*\)|\\(?:Pr|gcd|lcm|max|min)\s*\([^()]*\)")
+_MEASURED = re.compile(
+    r"\|\s*\\?(?:overline|vec|overrightarrow)?\s*\{?\s*[a-zA-Z]{1,3}'*\s*\}?\s*\||m?\s*\\angle\s*\{?[A-Z0-9]{1,3}\}?"
+    r"|\\(?:overline|widehat|overset\{\\frown\})\s*\{[A-Z]{2}\}|S_\{?\s*\\triangle\s*[A-Z]{3}\}?|\[[A-Z]{3,}\]"
+)
+
+
+def names_value(side: str, sums: bool = True) -> bool:
+    """Whether one side of an equation only names what the other side says: a name, a call, a measured object, a sum of
+    different names."""
+    side = side.strip()
+    if not side or side in (r"\pi", r"\infty", "e", "i") or side.startswith((r"\frac", r"\sqrt")):
+        return False
+    side = re.sub(r"^\\(?:max|min|sup|inf|lim)(?:_\{[^{}]*\})?\s*(?=[a-zA-Z])", "", side)
+    if re.fullmatch(r"\(\s*[a-zA-Z]\w*(?:\s*,\s*[a-zA-Z]\w*)+\s*\)", side):
+        return True
+    if ":" in side:
+        return all(names_value(part) for part in side.split(":"))
+    if _NAME.fullmatch(side) or _CALL.fullmatch(side) or _MEASURED.fullmatch(side):
+        return True
+    parts = [part.strip() for part in side.split("+")] if sums else []
+    return (
+        len(parts) > 1
+        and len({*parts}) == len(parts)
+        and all(re.fullmatch(r"[a-zA-Z](?:_\{?\w\}?)?|[A-Z]{2}", p) for p in parts)
+    )
+
+
+def is_sum(side: str) -> bool:
+    """Whether a side is arithmetic on numbers alone, such as `24 \\cdot 24`."""
+    rest = re.sub(r"\\(?:times|cdot|div|frac|sqrt|pi|binom|left|right)(?![a-zA-Z])", "", side)
+    return bool(re.search(r"\d", rest)) and not re.search(r"[a-zA-Z\\]", rest)
+
+
 def parse(text: str) -> Node:
     """The structure of a cleaned answer. Raises TooDeepError."""
     if depth(text) > MAX_DEPTH:
@@ -74,14 +113,42 @@ def _node(text: str) -> Node:
         return Node("text", text)
     if _THOUSANDS.fullmatch(text):
         return Node("leaf", text)
+    cases = _CASES.fullmatch(text)
+    if cases:
+        return _cases(text, cases)
     matrix = _MATRIX.fullmatch(text)
     if matrix:
         return _matrix(text, matrix)
     text = normal.separators(text)
+    records = _records(text)
+    if records is not None:
+        return records
     items = _plus_minus(_commas(text))
     if len(items) > 1:
         return _bare(text, items)
     return _relation(text) or _enclosed(text) or _leaf(text)
+
+
+_ASSIGNMENT = re.compile(r"\s*([a-zA-Z](?:_\{?\w\}?)?)\s*=\s*([^=,;]+)\s*")
+
+
+def _records(text: str) -> Node | None:
+    """`p=5, q=2; p=7, q=2` as the points (5, 2), (7, 2); `p=3, q=2` as one."""
+    rows: list[tuple[tuple[str, str], ...]] = []
+    for part in _split(text, re.compile(";")):
+        found = [_ASSIGNMENT.fullmatch(item) for item in _split(part, re.compile(","))]
+        if len(found) < 2 or not all(found):
+            return None
+        rows.append(tuple((m[1], m[2].strip()) for m in found if m))
+        rows[-1] = tuple(sorted(rows[-1]))
+    names = tuple(name for name, _ in rows[0])
+    if len({*names}) != len(names) or any(tuple(name for name, _ in row) != names for row in rows):
+        return None
+    points = tuple(
+        Node("tuple", f"({','.join(v for _, v in row)})", tuple(_node(v) for _, v in row), ("(", ")", *names))
+        for row in rows
+    )
+    return points[0] if len(points) == 1 else Node("bare", text, points)
 
 
 def _bare(text: str, items: list[str]) -> Node:
@@ -131,6 +198,18 @@ def _matrix(text: str, match: re.Match[str]) -> Node:
     shape = "x".join(str(len(row)) for row in cells)
     kind = "det" if match[1] == "vmatrix" else "matrix"
     return Node("matrix", text, tuple(_node(c) for row in cells for c in row), (kind, shape))
+
+
+def _cases(text: str, match: re.Match[str]) -> Node:
+    """A piecewise function: its branches in any order, each a value and its condition."""
+    found = []
+    for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[1]):
+        value, _, condition = row.partition("&")
+        if row.strip():
+            condition = re.sub(r"\\text\s*\{[^{}]*\}|\b(?:if|for|when)\b|[.;]\s*$", "", condition).strip(" ,")
+            cell = value.strip().rstrip(",")
+            found.append(Node("matrix", row, (_node(cell), _node(condition)), ("branch", "2")))
+    return Node("set", text, tuple(found))
 
 
 def _plus_minus(items: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from rewards.verifier.answers import rational, structure
+from rewards.verifier.answers.plain import natural_logarithms
 from rewards.verifier.answers.structure import TooDeepError
 
 MAX_DIGITS = 20_000
@@ -127,6 +128,7 @@ def _prepare(text: str) -> str:
     """The parser's dialect; refuses what it would misread or what would keep it busy."""
     if len(text) > MAX_LENGTH:
         raise TooLargeError(text)
+    text = natural_logarithms(text)
     if _GAP.search(text) or _LONG_WORD.search(re.sub(r"\\text\s*\{[^{}]*\}", "", text)) or _OTHER.search(text):
         raise PartialParseError(text)
     text = _single_brackets(text)

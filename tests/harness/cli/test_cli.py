@@ -25,6 +25,7 @@ FLAGS = {
     --limit --ids --data-dir --engine --server --plugin --config --set --paper --out""",
     "score": """--task --responses --out --data-dir --protocol --response-field --extracted-field --limit --ids --plugin
     --judge --judge-model --judge-key-variable --label --force""",
+    "grade": "--gold --answer --type --choices",
     "list": "what --plugin --out",
     "validate": "--task --data-dir --plugin",
     "fetch": "--task --to",

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.core.records import AnswerType
-from rewards.verifier.answers.extract import final_answer
+from rewards.verifier.answers.marks import final_answer
 
 EXPR, INT, CHOICE, TEXT = AnswerType.EXPRESSION, AnswerType.INTEGER, AnswerType.CHOICE, AnswerType.TEXT
 
@@ -38,7 +38,7 @@ FOUND = [
     (INT, "The answer is $42$.", "$42$"),
     (INT, "Therefore the final answer is 42", "42"),
     (CHOICE, "The answer is C", "C"),
-    (CHOICE, "The answer is (B).", "B"),
+    (CHOICE, "The answer is (B).", "(B)"),
     (CHOICE, "The correct option is **D**.", "D"),
     (CHOICE, "Answer: A. 12", "A"),
     (CHOICE, "The answer is A and C.", "A and C"),
