@@ -5,7 +5,7 @@ One engine per rank serves training, validation and evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -70,6 +70,25 @@ class Engine:
 
     def close(self) -> None:
         """Release memory. Calling it twice is harmless."""
+
+
+def incoming(requests: Iterable[Request], check: Callable[[Request], None]) -> Iterator[Request]:
+    """The requests, each checked when an engine pulls it for a free place; those of a sequence are checked at once, before
+    any work. Pulling one ahead of need would render its prompt too early.
+
+    check: raises EngineError for a request that cannot be answered.
+    """
+    if isinstance(requests, Sequence):
+        for request in requests:
+            check(request)
+        return iter(requests)
+
+    def checked() -> Iterator[Request]:
+        for request in requests:
+            check(request)
+            yield request
+
+    return checked()
 
 
 engine: Registry[type[Engine]] = Registry("engine", "harness.engines")

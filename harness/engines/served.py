@@ -21,8 +21,7 @@ from typing import Any
 
 from harness.core.errors import ConfigError, EngineError
 from harness.core.records import Prompt, Rollout
-from harness.engines.base import Engine, Request, engine
-from harness.engines.support.incoming import Incoming
+from harness.engines.base import Engine, Request, engine, incoming
 from harness.engines.support.responses import REMEDY, check_request, read_policy, room, whole_rollout
 from harness.engines.support.streams import request_seed
 
@@ -92,17 +91,24 @@ class ServedEngine(Engine):
         """The rollouts of each prompt as its last one finishes; `batch` prompts are with the server at a time. Raises
         EngineError for a request that cannot be answered: before any work for a sequence, when it is pulled for an
         iterator."""
-        return self._generate(Incoming(requests, lambda r: check_request(r, self.multimodal, self.context)))
+        return self._generate(incoming(requests, lambda r: check_request(r, self.multimodal, self.context)))
 
-    def _generate(self, queue: Incoming) -> Iterator[Rollout]:
+    def _generate(self, queue: Iterator[Request]) -> Iterator[Rollout]:
         pool, asked = ThreadPoolExecutor(max_workers=self.batch), set[Future[list[Rollout]]]()
+        failure: BaseException | None = None
         try:
-            while asked or queue:
-                while len(asked) < self.batch and queue:
-                    asked.add(pool.submit(self._ask, queue.take()))
+            while True:
+                while failure is None and len(asked) < self.batch and (request := next(queue, None)):
+                    asked.add(pool.submit(self._ask, request))
+                if not asked:
+                    break
                 finished, asked = wait(asked, return_when=FIRST_COMPLETED)
                 for done in finished:
-                    yield from done.result()
+                    if (error := done.exception()) is None:
+                        yield from done.result()
+                    failure = failure or error
+            if failure is not None:
+                raise failure  # after the answers that were on their way, which are good
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import EngineError
 from harness.core.records import Finish, Rollout
-from harness.engines.base import Engine, Request, engine
-from harness.engines.support.incoming import Incoming
+from harness.engines.base import Engine, Request, engine, incoming
 from harness.models.codec import Codec
 
 if TYPE_CHECKING:
@@ -103,29 +102,33 @@ class TransformersEngine(Engine):
         """
         if self._generating:
             raise EngineError("the engine is generating already", "finish or close the earlier generation first")
-        return self._generate(Incoming(requests, self._check))
+        return self._generate(incoming(requests, self._check))
 
-    def _generate(self, queue: Incoming) -> Iterator[Rollout]:
+    def _generate(self, queue: Iterator[Request]) -> Iterator[Rollout]:
         from harness.engines.support.kv_cache import RowCache
 
         self._generating = True
         cache, rows, prefilled = RowCache(self.batch), list[_Row](), None
         decoding: Decoding | None = None
         try:
-            while rows or prefilled or queue:
-                while len(rows) < self.batch and (prefilled or queue):
-                    prefilled = prefilled or self._prefill(queue.take())
+            while True:
+                while len(rows) < self.batch:
+                    if prefilled is None:
+                        if (request := next(queue, None)) is None:
+                            break
+                        prefilled = self._prefill(request)
                     yield from self._start(prefilled, rows, cache)
                     prefilled, decoding = prefilled if prefilled.waiting else None, None
-                if rows:
-                    decoding = decoding or self._decoding(rows)
-                    finished = self._step(rows, cache, decoding)
-                    for place in sorted(finished, reverse=True):
-                        yield self._rollout(rows[place])
-                        cache.remove(place)
-                        rows[place] = rows[-1]
-                        rows.pop()
-                        decoding = None
+                if not rows:
+                    return
+                decoding = decoding or self._decoding(rows)
+                finished = self._step(rows, cache, decoding)
+                for place in sorted(finished, reverse=True):
+                    yield self._rollout(rows[place])
+                    cache.remove(place)
+                    rows[place] = rows[-1]
+                    rows.pop()
+                    decoding = None
         finally:
             self._generating = False
 

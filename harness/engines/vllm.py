@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import EngineError, RlfrEvalError, attempt
 from harness.core.records import Rollout
-from harness.engines.base import Engine, Request, engine
-from harness.engines.support.incoming import Incoming
+from harness.engines.base import Engine, Request, engine, incoming
 from harness.engines.support.responses import REMEDY, check_request, first_line, read_policy, room, whole_rollout
 from harness.engines.support.streams import CallStream, request_seed, streams_kept
 
@@ -158,21 +157,23 @@ class VLLMEngine(Engine):
         if not self.device.startswith("cuda"):
             requests = list(requests)
         stream = CallStream(requests, self.version, self.device)
-        return self._generate(Incoming(requests, lambda r: check_request(r, self.multimodal, self.context)), stream)
+        return self._generate(incoming(requests, lambda r: check_request(r, self.multimodal, self.context)), stream)
 
-    def _generate(self, queue: Incoming, stream: CallStream) -> Iterator[Rollout]:
+    def _generate(self, queue: Iterator[Request], stream: CallStream) -> Iterator[Rollout]:
         """Keeps about two batches in vLLM's hands, so that pictures are read while others decode."""
         core, asked = self._llm.llm_engine, dict[str, _Asked]()
         self._generating = True
         number = 0
         try:
-            while asked or queue:
-                while sum(a.waiting for a in asked.values()) < 2 * self.batch and queue:
-                    request, number = queue.take(), number + 1
+            while True:
+                while sum(a.waiting for a in asked.values()) < 2 * self.batch and (request := next(queue, None)):
+                    number += 1
                     self._guarded(
                         asked, core.add_request, str(number), self._prompt(request), self._parameters(request)
                     )
                     asked[str(number)] = _Asked(request, request.sampling.n)
+                if not asked:
+                    return
                 with stream.entered():
                     outputs = self._guarded(asked, core.step)
                 for output in outputs:

@@ -122,13 +122,13 @@ class _Call:
         try:
             for rollout in self.loop.tools.engine.generate(self._requests()):
                 self._take(rollout)
-                yield from self._done()
+                yield from self._ready(wait=False)
         except EngineError as error:  # what the engine did finish is not lost
             self.failure = error
         except KeyboardInterrupt:
-            yield from self._done()
+            yield from self._ready(wait=False)
             raise
-        yield from self._rest()
+        yield from self._ready(wait=True)
         if self.failure is not None:
             raise self.failure
         if lost := sum(len(a.missing) for a in self.asked.values()):
@@ -144,18 +144,12 @@ class _Call:
             prompt, self.failure = attempt(tools.renderer.render, ask.example)
             if self.failure is not None:
                 return
-            if not self._fits(ask, prompt):
+            size, context = len(prompt.ids), tools.engine.context
+            if size > self.loop.max_prompt_tokens or (context and size + len(ask.prefix) >= context):
                 self._refuse(ask, prompt)
-                continue
-            self.asked[item] = _Asked(ask, prompt, set(ask.wanted))
-            yield Request(prompt, ask.sampling, ask.prefix, ask.samples)
-
-    def _fits(self, ask: Ask, prompt: Prompt) -> bool:
-        """Whether the prompt is as short as allowed and leaves room for a response in the engine's context."""
-        context = self.loop.tools.engine.context
-        return len(prompt.ids) <= self.loop.max_prompt_tokens and (
-            not context or len(prompt.ids) + len(ask.prefix) < context
-        )
+            else:
+                self.asked[item] = _Asked(ask, prompt, set(ask.wanted))
+                yield Request(prompt, ask.sampling, ask.prefix, ask.samples)
 
     def _refuse(self, ask: Ask, prompt: Prompt) -> None:
         """A prompt that is too long: its samples are ungraded by the instrument's fault."""
@@ -187,22 +181,13 @@ class _Call:
         )
         self.grading.append(_Submitted(asked, rollout, verdicts))
 
-    def _done(self) -> Iterator[Graded]:
-        """What has been graded by now; where too much waits, the oldest is waited for."""
+    def _ready(self, wait: bool) -> Iterator[Graded]:
+        """What has been graded by now, and with `wait` all of it; where too much waits, the oldest is waited for."""
         while self.refused:
             yield self.refused.popleft()
         for _ in range(len(self.grading)):
             item = self.grading.popleft()
-            if item.verdicts.done() or len(self.grading) >= IN_GRADING:
-                yield self._finished(item)
+            if wait or item.verdicts.done() or len(self.grading) >= IN_GRADING:
+                yield Graded(item.asked.ask.example, item.rollout, item.verdicts.result(), item.asked.prompt)
             else:
                 self.grading.append(item)
-
-    def _rest(self) -> Iterator[Graded]:
-        """All that is still being graded."""
-        yield from self.refused
-        while self.grading:
-            yield self._finished(self.grading.popleft())
-
-    def _finished(self, item: _Submitted) -> Graded:
-        return Graded(item.asked.ask.example, item.rollout, item.verdicts.result(), item.asked.prompt)
