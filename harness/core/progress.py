@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 
-class Progress:
+class ProgressBars:
     """Nested bars (tqdm). Without a terminal a stage prints a line when it starts, about every minute, and when it ends."""
 
     def __init__(self, quiet: bool = False) -> None:

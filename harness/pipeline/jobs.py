@@ -22,7 +22,7 @@ from harness.models import loading
 from harness.pipeline import plan, policies
 
 if TYPE_CHECKING:
-    from harness.core.progress import Progress
+    from harness.core.progress import ProgressBars
     from harness.pipeline.options import RunOptions
     from rewards.method import Method
     from tasks.base import Task
@@ -47,7 +47,7 @@ class Shared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RunJob:
     """One method at one seed.
 
     recipe: with the values of the method's paper under --paper. method: its key, or `policy` for --policy. seed: of
@@ -67,7 +67,9 @@ class Job:
         return None if self.shared.options.policy else plan.build_method(self.recipe, self.method)
 
 
-def jobs(part: plan.Plan, tasks: Sequence[Task], options: RunOptions, progress: Progress, device: str) -> list[Job]:
+def jobs(
+    part: plan.Plan, tasks: Sequence[Task], options: RunOptions, progress: ProgressBars, device: str
+) -> list[RunJob]:
     """Every method and seed of a plan. An untrained policy that decodes greedily is the same for every seed."""
     from tasks.support.selection import select
 
@@ -97,7 +99,7 @@ def _data(
     return {"data": data, "overlaps": {t.name: overlap(items, trained.examples) for t, items in tasks}}
 
 
-def _jobs(shared: Shared) -> Iterator[Job]:
+def _jobs(shared: Shared) -> Iterator[RunJob]:
     part, options = shared.part, shared.options
     for key in part.methods:
         trains = not options.policy and plan.build_method(part.recipe, key).trains
@@ -106,7 +108,9 @@ def _jobs(shared: Shared) -> Iterator[Job]:
             recipe = part.recipe if options.policy else plan.papered(part.recipe, key, options)
             found = _trained(shared, recipe, key, seed) if trains else untrained(shared, recipe)
             folder = _folder(shared, key if trains else options.label or key, seed, found, trains)
-            yield Job(shared=shared, recipe=recipe, method=key, seed=seed, identity=found, folder=folder, trains=trains)
+            yield RunJob(
+                shared=shared, recipe=recipe, method=key, seed=seed, identity=found, folder=folder, trains=trains
+            )
 
 
 def _trained(shared: Shared, recipe: Recipe, key: str, seed: int) -> Identity:
@@ -142,7 +146,7 @@ def _folder(shared: Shared, name: str, seed: int, found: Identity, trains: bool)
     return run_folder(options.out, model=model, method=name, train_task=task, seed=seed, key=found.key)
 
 
-def nearest(job: Job) -> tuple[Path, tuple[str, ...]] | None:
+def nearest(job: RunJob) -> tuple[Path, tuple[str, ...]] | None:
     """The finished run of the same method and seed that differs in the fewest parts, and in which."""
     found = []
     for file in job.shared.options.out.glob(f"*/{job.method}/*/s{job.seed}-*/{IDENTITY}"):
@@ -154,7 +158,7 @@ def nearest(job: Job) -> tuple[Path, tuple[str, ...]] | None:
     return folder, parts
 
 
-def setting(job: Job) -> tuple[str, str]:
+def setting(job: RunJob) -> tuple[str, str]:
     """Content hashes of what is equal for the methods of a table, and of all but the seed (records.RunFacts)."""
     if not job.trains:
         key = config.digest(job.identity.parts)

@@ -15,7 +15,7 @@ from harness.core import config
 from harness.core.config import Recipe
 from harness.core.errors import ConfigError
 from harness.core.locks import Lock
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.core.records import PixelBudget, PromptStyle
 from harness.models import hub, loading, tiny
 
@@ -72,7 +72,7 @@ def training_dtype(recipe: Recipe) -> str:
     return recipe.model.dtype if recipe.model.lora else "float32"
 
 
-def start(recipe: Recipe, progress: Progress, device: str = "cpu") -> Start:
+def start(recipe: Recipe, progress: ProgressBars, device: str = "cpu") -> Start:
     """The policy that training starts from and that `base` evaluates."""
     path = recipe.model.path
     if path not in tiny.NAMES:
@@ -83,7 +83,7 @@ def start(recipe: Recipe, progress: Progress, device: str = "cpu") -> Start:
     return Start(str(folder), None, loading.digest(folder))
 
 
-def _cold_started(recipe: Recipe, progress: Progress, device: str) -> Path:
+def _cold_started(recipe: Recipe, progress: ProgressBars, device: str) -> Path:
     """The folder of the cold-started built-in policy, made where it is missing."""
     from tasks.base import task
 
@@ -109,7 +109,7 @@ def _cold_started(recipe: Recipe, progress: Progress, device: str) -> Path:
     return folder
 
 
-def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: Progress, device: str) -> None:
+def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: ProgressBars, device: str) -> None:
     from trainers import sft
 
     settings = recipe.cold_start

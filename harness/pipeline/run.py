@@ -15,7 +15,7 @@ from harness.core.clock import SESSIONS, Clock, Peak
 from harness.core.errors import TrainingError
 from harness.core.files import write_json, write_text
 from harness.core.locks import Lock
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.core.records import Example
 from harness.core.runs import CONFIG, IDENTITY, RunFacts, finished, write_manifest
 from harness.evaluation.evaluate import Experiment, decoding, evaluate
@@ -28,17 +28,17 @@ from harness.rollout.protocols import Renders, Tools
 
 if TYPE_CHECKING:
     from harness.engines.base import Engine
-    from harness.pipeline.jobs import Job
+    from harness.pipeline.jobs import RunJob
     from harness.pipeline.options import RunOptions
     from rewards.verifier.pool import Verifier
     from tasks.base import Task
 
 
-def run(options: RunOptions, progress: Progress | None = None) -> list[Path]:
+def run(options: RunOptions, progress: ProgressBars | None = None) -> list[Path]:
     """Do what the flags ask for; returns the evaluation folders, in the order of the table."""
     from rewards.verifier.pool import Verifier
 
-    progress = progress or Progress()
+    progress = progress or ProgressBars()
     found: list[Path] = []
     work = plan.plans(options)
     device = default_device()
@@ -83,7 +83,7 @@ def check_memory(part: plan.Plan, options: RunOptions, device: str) -> None:
 class Runner:
     """Carries out one job: train where the run has no finished training, then evaluate every task."""
 
-    def __init__(self, job: Job, verifier: Verifier, progress: Progress) -> None:
+    def __init__(self, job: RunJob, verifier: Verifier, progress: ProgressBars) -> None:
         self.job, self.shared, self.recipe = job, job.shared, job.recipe
         self.verifier, self.progress = verifier, progress
         self.method = job.build()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import app
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.pipeline import run
 from harness.pipeline.options import RunOptions
 from leaderboards.stats import coverage
@@ -31,7 +31,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Any:
         options = RunOptions(
             tasks=("arithmetic",), methods=("base", "grpo", "dr-grpo"), limit=6, seeds=(0, 1), sets=SHORT
         )
-        run.run(options, Progress(quiet=True))
+        run.run(options, ProgressBars(quiet=True))
         patch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupted)
         yield folder
 

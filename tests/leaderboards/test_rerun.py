@@ -11,7 +11,7 @@ import pytest
 from harness.cli import app
 from harness.core.config import recipes
 from harness.core.errors import RunError
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.core.runs import read_evaluation
 from harness.models import hub
 from harness.pipeline import run
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A grpo run whose configuration is not the recipe's."""
     out = tmp_path_factory.mktemp("runs")
     options = RunOptions(tasks=("arithmetic",), methods=("grpo",), limit=5, seeds=(3,), out=out, sets=SHORT, n=2)
-    (folder,) = run.run(options, Progress(quiet=True))
+    (folder,) = run.run(options, ProgressBars(quiet=True))
     return folder
 
 
@@ -54,14 +54,14 @@ def test_a_row_is_done_again_to_the_letter(trained: Path, tmp_path: Path, capsys
 def test_the_fit_of_the_flow_is_training_time_whether_it_was_cached_or_not(tmp_path: Path) -> None:
     """The fit that seed 1 finds in the cache is said to have taken 1,000 seconds: they are seed 1's too."""
     words: dict[str, Any] = {"tasks": ("arithmetic",), "methods": ("rlfr",), "limit": 2, "out": tmp_path, "sets": SHORT}
-    (first,) = run.run(RunOptions(**words), Progress(quiet=True))
+    (first,) = run.run(RunOptions(**words), ProgressBars(quiet=True))
     assert 0 < read_evaluation(first).results["run"]["train_seconds"] < 500
     (file,) = (hub.cache_dir() / "methods").rglob("flow.json")
     about = json.loads(file.read_text())
     assert about["report"]["seconds"] > 0
     about["report"]["seconds"] = 1000.0
     file.write_text(json.dumps(about))
-    (second,) = run.run(RunOptions(**words, seeds=(1,)), Progress(quiet=True))
+    (second,) = run.run(RunOptions(**words, seeds=(1,)), ProgressBars(quiet=True))
     assert 1000 < read_evaluation(second).results["run"]["train_seconds"] < 1500
 
 

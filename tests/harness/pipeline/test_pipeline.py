@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli.show import show
 from harness.core.errors import ConfigError, ImageError, ModelError, ResourceError, RlfrEvalError
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.core.runs import read_evaluation
 from harness.evaluation.score import ScoreOptions, score
 from harness.models import loading
@@ -31,7 +31,7 @@ SHORT = (
     "validation.every=1",
     "methods.rlfr.depth=1",
 )
-QUIET = Progress(quiet=True)
+QUIET = ProgressBars(quiet=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.core.progress import Progress
+from harness.core.progress import ProgressBars
 from harness.models import tiny
 from harness.pipeline import run
 from harness.pipeline.options import RunOptions
@@ -20,7 +20,7 @@ from tests.harness.pipeline.test_pipeline import SHORT
 SETS = tuple(item for item in SHORT if not item.startswith("cold_start"))
 
 
-class Heard(Progress):
+class Heard(ProgressBars):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ def first(start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunOpt
     work = RunOptions(
         tasks=("arithmetic",), methods=("grpo",), model=str(start), recipe="tiny-lm", limit=2, out=out, sets=SETS
     )
-    (folder,) = run.run(work, Progress(quiet=True))
+    (folder,) = run.run(work, ProgressBars(quiet=True))
     return work, folder
 
 
