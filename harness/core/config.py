@@ -49,11 +49,13 @@ class Model(Section):
 
 
 class Rendering(Section):
-    """Chat template surroundings and the one pixel budget. `system` null: no system turn."""
+    """Chat template surroundings and the one pixel budget. `system` null: no system turn, or with `default_system` the one
+    that the policy's own template inserts."""
 
     system: str | None = None
     prefix: str = ""
     suffix: str = ""
+    default_system: bool = False
     min_pixels: int = Field(3136, gt=0)
     max_pixels: int = Field(501_760, gt=0)
     max_prompt_tokens: int = Field(3000, gt=0)
@@ -62,6 +64,8 @@ class Rendering(Section):
     def _ordered(self) -> Self:
         if self.min_pixels > self.max_pixels:
             raise ValueError("min_pixels is above max_pixels; swap them")
+        if self.system is not None and self.default_system:
+            raise ValueError("default_system keeps the policy's own system turn, and system replaces it; set one of them")
         return self
 
 

@@ -146,12 +146,16 @@ class ImagePatches:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptStyle:
-    """What a recipe or a method puts around a question. `system` None: no system turn at all (a template that inserts
-    one of its own is overruled); "" is an explicit empty one. `prefix` and `suffix` surround the user's text."""
+    """What a recipe or a method puts around a question.
+
+    system: text of the system turn; "" is an explicit empty one, None is none at all. prefix, suffix: surround the user's
+    text. default_system: where `system` is None, a system turn that the policy's own template inserts stays; else it goes.
+    """
 
     system: str | None = None
     prefix: str = ""
     suffix: str = ""
+    default_system: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,8 @@ class Renderer:
         """Content hash of chat template, style and pixel budget."""
         style, budget = self.style, self.budget
         pixels = (budget.min_pixels, budget.max_pixels) if self.processor is not None else None
-        return digest(self.template, style.system, style.prefix, style.suffix, pixels)
+        kept = ("default system turn",) if style.default_system else ()
+        return digest(self.template, style.system, style.prefix, style.suffix, pixels, *kept)
 
     def render(self, example: Example) -> Prompt:
         """The prompt of an example, ending where the response begins; never truncated.
@@ -92,7 +93,7 @@ class Renderer:
         """
         messages = self._messages(example)
         text = self._apply(messages, generation=True)
-        if messages[0]["role"] != "system":
+        if messages[0]["role"] != "system" and not self.style.default_system:
             text = self._without_default_system(text)
         engine_ids = self._encode(text)
         slots = [p.index for m in example.messages for p in m.parts if isinstance(p, ImageSlot)]
@@ -211,7 +212,8 @@ class Renderer:
                 "the policy's chat template hides its system turn", "set rendering.system, for example to ''"
             )
         head, begin = first[: len(first) - len(turn)], str(self.tokenizer.bos_token or "")
-        return head, begin if begin and head.startswith(begin) else ""
+        opens = begin and head.startswith(begin) and not turn.startswith(begin)  # a begin token may also open every turn
+        return head, begin if opens else ""
 
     def _without_default_system(self, text: str) -> str:
         head, begin = self._default_head
@@ -225,7 +227,8 @@ class Renderer:
         """The asked system turn, even an empty one, is in the rendered text, and no other."""
         system = self.style.system
         if system is None:
-            self._default_head  # noqa: B018  # raises when the template cannot do without
+            if not self.style.default_system:
+                self._default_head  # noqa: B018  # raises when the template cannot do without
             return
         turns = [{"role": "system", "content": self._harmless(system)}, {"role": "user", "content": "x"}]
         text = self._apply(turns, generation=True)

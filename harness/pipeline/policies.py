@@ -36,9 +36,10 @@ class Start:
 
 def style(recipe: Recipe, method: Any = None) -> PromptStyle:
     """The method's prompt where it has one, else the recipe's."""
-    own = getattr(method, "prompt", None)
-    rendering = recipe.rendering
-    return own or PromptStyle(system=rendering.system, prefix=rendering.prefix, suffix=rendering.suffix)
+    own, asked = getattr(method, "prompt", None), recipe.rendering
+    return own or PromptStyle(
+        system=asked.system, prefix=asked.prefix, suffix=asked.suffix, default_system=asked.default_system
+    )
 
 
 def budget(recipe: Recipe) -> PixelBudget:

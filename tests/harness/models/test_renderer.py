@@ -83,6 +83,34 @@ def test_begin_token_stays_when_an_inserted_system_turn_goes(tiny_lm: loading.Lo
     assert "Date.\nBox it." in renderer(loaded, system="Box it.").render(example("Hi")).text
 
 
+SMOL_LIKE = (
+    "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nI help.<|im_end|>\n' }}"
+    "{% endif %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The template of SmolLM2-Instruct, whose begin token is the one that opens every turn."""
+
+
+def test_a_begin_token_that_opens_every_turn_is_written_once(tiny_lm: loading.Loaded) -> None:
+    loaded = with_template(tiny_lm, SMOL_LIKE, bos_token="<|im_start|>")
+    turn = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert renderer(loaded).render(example("Hi")).text == turn
+    assert renderer(loaded, system="Box it.").render(example("Hi")).text.endswith("Box it.<|im_end|>\n" + turn)
+
+
+@pytest.mark.parametrize("template", [SMOL_LIKE, LLAMA_LIKE, None])
+def test_the_models_own_system_turn_can_stay(tiny_lm: loading.Loaded, template: str | None) -> None:
+    """Token by token what the tokenizer itself makes of the question."""
+    loaded = with_template(tiny_lm, template or tiny_lm.tokenizer.chat_template, bos_token="<|im_start|>")
+    made = renderer(loaded, default_system=True)
+    prompt = made.render(example("Hi"))
+    own = loaded.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False
+    )
+    assert list(prompt.ids) == own and len(own) > len(renderer(loaded).render(example("Hi")).ids)
+    assert made.hash != renderer(loaded).hash
+
+
 def test_templates_that_cannot_express_the_style_are_refused(tiny_lm: loading.Loaded) -> None:
     drops = "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor %}"
     with pytest.raises(ConfigError, match="drops the system turn"):
