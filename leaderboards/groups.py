@@ -17,13 +17,24 @@ import yaml
 
 from harness.core.config import digest
 from harness.core.errors import RlfrEvalError, RunError
-from harness.core.runs import MANIFEST, Finished, evaluation_folders, read_evaluation
+from harness.core.runs import CONFIG, MANIFEST, Finished, evaluation_folders, read_evaluation, settings_of
 from leaderboards.conditions import conditions, decoding, flat, get
 from leaderboards.scores import ItemScores, read_scores
 from leaderboards.stats.differences import Scores
 
 _NEEDED = ("metrics.accuracy.value", "metrics.accuracy.ci95", "metrics.accuracy.n", "metrics.ungraded.count")
-_OUTSIDE_SETTING = ("method", "seed", "key", "method_options", "methods", "evaluation", "name", "source", "engine")
+_OUTSIDE_SETTING = (
+    "method",
+    "seed",
+    "key",
+    "method_options",
+    "methods",
+    "evaluation",
+    "name",
+    "source",
+    "engine",
+    "prompt",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +115,8 @@ class Group:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The shared settings of the run's config.yaml by dotted key; empty where there is none."""
-        file = self.members[0].folder.parents[1] / "config.yaml"
+        """The shared settings of the evaluation's config.yaml by dotted key; empty where there is none."""
+        file = settings_of(self.members[0].folder) / CONFIG
         try:
             values = yaml.safe_load(file.read_text("utf-8"))
         except (OSError, yaml.YAMLError):

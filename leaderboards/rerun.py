@@ -1,6 +1,6 @@
 """The `reproduce` verb: a finished evaluation in, the same work done again from its manifest, and whether both agree.
 
-The settings come from the run's config.yaml, the decoding and the items from results.json, nothing from today's defaults.
+The settings come from the evaluation's config.yaml, the decoding and the items from results.json, nothing from today's defaults.
 Bitwise agreement (every response equal) is promised by the transformers engine on one machine and one set of libraries;
 anywhere else, agreement is a paired difference whose interval holds 0.
 """
@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 
 from harness.core.config import digest, to_yaml
 from harness.core.errors import RunError
 from harness.core.files import write_text
-from harness.core.runs import Finished, evaluation_folders, read_evaluation
+from harness.core.runs import Finished, evaluation_folders, read_evaluation, read_settings, settings_of
 from harness.core.terminal import stdout
 from leaderboards.conditions import conditions, differing, get, versions
 from leaderboards.formats import cells
@@ -27,8 +26,6 @@ from leaderboards.stats.differences import ALPHA, Difference, compare
 
 if TYPE_CHECKING:
     from harness.pipeline.options import RunOptions
-
-_NOT_SETTINGS = ("method", "seed", "key", "method_options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,19 +112,11 @@ def rerun_options(finished: Finished, out: Path) -> RunOptions:
 
 def _settings(finished: Finished) -> tuple[dict[str, Any], str, int]:
     """The recipe of config.yaml, the method and the seed."""
-    file = finished.folder.parents[1] / "config.yaml"
-    try:
-        values = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RunError(f"{file} cannot be read", "without its configuration a run cannot be done again") from error
-    if not isinstance(values, dict) or "method" not in values:
-        raise RunError(f"{file} holds no configuration of a run", "without it a run cannot be done again")
-    method, seed = str(values["method"]), int(get(finished.results, "run", "seed") or 0)
-    settings = {k: v for k, v in values.items() if k not in _NOT_SETTINGS}
-    options = values.get("method_options")
-    if isinstance(options, Mapping) and options:
-        settings["methods"] = {**(settings.get("methods") or {}), method: dict(options)}
-    return settings, method, seed
+    read = read_settings(settings_of(finished.folder))
+    settings = dict(read.recipe)
+    if read.method_options:
+        settings["methods"] = {**(settings.get("methods") or {}), read.method: dict(read.method_options)}
+    return settings, read.method, int(get(finished.results, "run", "seed") or 0)
 
 
 def _decoding(results: Mapping[str, Any]) -> dict[str, Any]:

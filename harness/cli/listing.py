@@ -85,13 +85,17 @@ def _engines() -> Table:
 
 def _recipes() -> Table:
     from harness.core import config
+    from harness.pipeline.choice import NEUTRAL
 
     table = _table("recipe", "modality", "model", "trains on", "budget")
     for name in config.recipes():
         recipe = config.load(name)
         train = recipe.train
         budget = f"{train.sampled_tokens:,} tokens" if train.sampled_tokens else f"{train.steps} steps"
-        table.add_row(name, recipe.modality, recipe.model.path, f"{train.task}-{train.split}", budget)
+        shown = (recipe.modality, recipe.model.path, f"{train.task}-{train.split}")
+        table.add_row(
+            name, *(("any", "any other (--model)", "the task's own data") if name == NEUTRAL else shown), budget
+        )
     return table
 
 

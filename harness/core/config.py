@@ -65,7 +65,9 @@ class Rendering(Section):
         if self.min_pixels > self.max_pixels:
             raise ValueError("min_pixels is above max_pixels; swap them")
         if self.system is not None and self.default_system:
-            raise ValueError("default_system keeps the policy's own system turn, and system replaces it; set one of them")
+            raise ValueError(
+                "default_system keeps the policy's own system turn, and system replaces it; set one of them"
+            )
         return self
 
 
@@ -209,17 +211,32 @@ def load(
     recipe: str, file: Path | None = None, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
 ) -> Recipe:
     """The resolved recipe. `overrides` are dotted keys applied before `--set` (from flags or a method's --paper)."""
+    return resolve(read(recipe), file, sets, overrides)
+
+
+def read(recipe: str) -> dict[str, Any]:
+    """The plain values of a shipped recipe."""
     path = RECIPES / f"{recipe}.yaml"
     if not path.is_file():
         raise UnknownNameError(f"unknown recipe '{recipe}'", near(recipe, recipes()))
-    values = _read(path)
+    return _read(path)
+
+
+def resolve(
+    values: Mapping[str, Any],
+    file: Path | None = None,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Plain recipe values with a file, `overrides` and `--set` laid over them, validated."""
+    found = _merge({}, values)
     if file is not None:
-        values = _merge(values, _read(file))
+        found = _merge(found, _read(file))
     for key, value in (overrides or {}).items():
-        assign(values, key, value)
+        assign(found, key, value)
     for item in sets:
-        assign(values, *parse_set(item))
-    return build(values, str(file or path.name))
+        assign(found, *parse_set(item))
+    return build(found, str(file or f"recipe {found.get('name', '')}".strip()))
 
 
 def build(values: Mapping[str, Any], where: str) -> Recipe:

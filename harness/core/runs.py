@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from harness.core.errors import RunError
 from harness.core.files import read_json, read_log, sha256, timestamp, write_json
 from harness.core.records import SCHEMA
 
 MANIFEST, RESULTS, SAMPLES = "manifest.json", "results.json", "samples.jsonl"
-IDENTITY, CONFIG = "identity.json", "config.yaml"
-_NOT_EVALUATIONS = {"checkpoints", "policy", "train", "__pycache__"}
+IDENTITY, CONFIG, POLICY = "identity.json", "config.yaml", "policy"
+_NOT_EVALUATIONS = {"checkpoints", POLICY, "train", "__pycache__"}
+_BESIDE_RECIPE = ("method", "seed", "key", "method_options", "prompt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,44 @@ class RunFacts:
     def name(self) -> str:
         """What the row is called: the label of an outside policy, else the method."""
         return self.label or self.method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The config.yaml of a run or an evaluation, read back.
+
+    recipe: plain recipe values. method, method_options: what trained the policy. seed: of training and sampling. prompt:
+    what surrounded the questions, as values of the recipe's `rendering`; the method's own where it has one.
+    """
+
+    recipe: Mapping[str, Any]
+    method: str
+    method_options: Mapping[str, Any]
+    seed: int
+    prompt: Mapping[str, Any]
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings in a folder's config.yaml. Raises RunError when it cannot be read or holds no configuration."""
+    file = folder / CONFIG
+    try:
+        values = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(f"{file} cannot be read ({type(error).__name__})", "name a recipe with --recipe") from error
+    if not isinstance(values, dict) or "method" not in values or not isinstance(values.get("model"), dict):
+        raise RunError(f"{file} holds no configuration of a run", "name a recipe with --recipe")
+    return Settings(
+        recipe={k: v for k, v in values.items() if k not in _BESIDE_RECIPE},
+        method=str(values["method"]),
+        method_options=dict(values.get("method_options") or {}),
+        seed=int(values.get("seed") or 0),
+        prompt=dict(values.get("prompt") or {}),
+    )
+
+
+def settings_of(evaluation: Path) -> Path:
+    """The folder whose config.yaml an evaluation was made with: its own, else (from a training that wrote none) its run's."""
+    return evaluation if (evaluation / CONFIG).is_file() else evaluation.parents[1]
 
 
 def slug(text: str) -> str:

@@ -212,7 +212,9 @@ class Renderer:
                 "the policy's chat template hides its system turn", "set rendering.system, for example to ''"
             )
         head, begin = first[: len(first) - len(turn)], str(self.tokenizer.bos_token or "")
-        opens = begin and head.startswith(begin) and not turn.startswith(begin)  # a begin token may also open every turn
+        opens = (
+            begin and head.startswith(begin) and not turn.startswith(begin)
+        )  # a begin token may also open every turn
         return head, begin if opens else ""
 
     def _without_default_system(self, text: str) -> str:

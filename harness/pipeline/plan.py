@@ -16,6 +16,8 @@ from harness.core.errors import ConfigError, UnknownNameError, near
 from harness.core.records import Example
 from harness.core.registry import load_plugin
 from harness.models import tiny
+from harness.pipeline import choice
+from harness.pipeline.choice import Choice
 from tasks.base import Task
 from tasks.resolve import resolve
 
@@ -23,18 +25,26 @@ if TYPE_CHECKING:
     from harness.pipeline.options import RunOptions
     from rewards.method import Method
 
-PAPER_RECIPES = {"language": "qwen2.5-math-7b", "multimodal": "qwen2.5-vl-7b"}
-TINY_RECIPES = {"language": "tiny-lm", "multimodal": "tiny-vl"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One table: tasks that share a recipe, evaluated for every method and seed."""
+    """One table: tasks that share a recipe, evaluated for every method and seed.
+
+    recipe: the resolved settings. why: why it is this recipe. tasks: what is evaluated. methods: keys of what is trained
+    or evaluated as it is, or `policy` for --policy. seeds: of training and sampling.
+    """
 
     recipe: Recipe
+    why: str = ""
     tasks: tuple[Task, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
+
+    @property
+    def in_words(self) -> str:
+        """The recipe in one line, for the user to see before anything starts."""
+        trains = self.methods != ("policy",) and any(build_method(self.recipe, key).trains for key in self.methods)
+        return choice.in_words(self.recipe, self.why, trains)
 
 
 def plans(options: RunOptions) -> list[Plan]:
@@ -43,17 +53,18 @@ def plans(options: RunOptions) -> list[Plan]:
         load_plugin(file)
     tasks = [resolve(name, data_dir(options, name)) for name in options.tasks]
     methods = ("policy",) if options.policy else tuple(dict.fromkeys(options.methods))
-    grouped: dict[str, list[Task]] = {}
+    grouped: dict[str, tuple[Choice, list[Task]]] = {}
     for item in tasks:
-        grouped.setdefault(recipe_name(options, item), []).append(item)
+        chosen = choice.choose(options, item)
+        grouped.setdefault(config.digest(chosen.values), (chosen, []))[1].append(item)
     found = []
-    for name, members in grouped.items():
-        recipe = _recipe(options, name, members[0].modality)
+    for chosen, members in grouped.values():
+        recipe = _recipe(options, chosen, members[0].modality)
         for item in members:
             check_separate(recipe, item)
         if not options.policy:
             check_methods(recipe, methods)
-        found.append(Plan(recipe=recipe, tasks=tuple(members), methods=methods, seeds=options.seeds))
+        found.append(Plan(recipe=recipe, why=chosen.why, tasks=tuple(members), methods=methods, seeds=options.seeds))
     return found
 
 
@@ -69,30 +80,23 @@ def data_dir(options: RunOptions, name: str, everywhere: bool = True) -> Path | 
     return options.data_dirs.get("") if everywhere else None
 
 
-def recipe_name(options: RunOptions, item: Task) -> str:
-    """--recipe, else that of --model, else the tiny recipe for generated tasks and the paper's for real ones."""
-    if options.recipe:
-        return options.recipe
-    if options.model in tiny.NAMES:
-        return str(options.model)
-    if options.model or options.policy:
-        shipped = {config.load(name).model.path: name for name in config.recipes()}
-        return shipped.get(str(options.model), PAPER_RECIPES[item.modality])
-    return (TINY_RECIPES if item.generated else PAPER_RECIPES)[item.modality]
-
-
-def _recipe(options: RunOptions, name: str, modality: str) -> Recipe:
+def _recipe(options: RunOptions, chosen: Choice, modality: str) -> Recipe:
     """The resolved recipe with the flags applied; --set comes last."""
     over = options.overrides()
     if options.model in tiny.NAMES:
         del over["model.path"]
     elif options.model:
         over["cold_start"] = None
-    recipe = config.load(name, options.config, options.sets, over)
+    recipe = config.resolve(chosen.values, options.config, options.sets, over)
     if modality == "multimodal" and recipe.modality == "language":
         raise ConfigError(
-            f"recipe '{name}' trains a language policy, the task needs images",
+            f"recipe '{recipe.name}' trains a language policy, the task needs images",
             "use --recipe or --model of a vision policy",
+        )
+    if recipe.evaluation.n > 1 and recipe.evaluation.temperature == 0:
+        raise ConfigError(
+            f"evaluation.n={recipe.evaluation.n} at temperature 0 draws the same sample {recipe.evaluation.n} times",
+            "raise evaluation.temperature, or use --n, which does",
         )
     return recipe
 

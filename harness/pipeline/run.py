@@ -6,7 +6,9 @@ Knows no method and no task by name. Gives trainer and evaluator the same render
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from rewards.verifier.pool import Verifier
     from tasks.base import Task
 
+SHOWN = 1200
+"""Characters of the first prompt that are shown."""
+
 
 def run(options: RunOptions, progress: ProgressBars | None = None) -> list[Path]:
     """Do what the flags ask for; returns the evaluation folders, in the order of the table."""
@@ -43,6 +48,7 @@ def run(options: RunOptions, progress: ProgressBars | None = None) -> list[Path]
     work = plan.plans(options)
     device = default_device()
     for part in work:
+        progress.say(part.in_words)
         check_memory(part, options, device)
     if device == "cpu":
         leave_room(work)
@@ -51,6 +57,14 @@ def run(options: RunOptions, progress: ProgressBars | None = None) -> list[Path]
             for job in jobs.jobs(part, part.tasks, options, progress, device):
                 found += Runner(job, verifier, progress).run()
     return found
+
+
+def shortened(text: str) -> str:
+    """A prompt for the eye: a long one without its middle."""
+    if len(text) <= SHOWN:
+        return text
+    half = SHOWN // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
 
 
 def default_device() -> str:
@@ -95,7 +109,8 @@ class Runner:
             if job.trains:
                 done = finished(job.folder / "train")
                 self._announce(done)
-                self._describe()
+                if done is None:
+                    self._describe()
                 trained = self._train() if done is None else done
             else:
                 self._describe()
@@ -114,14 +129,26 @@ class Runner:
             self.progress.say(f"the finished run {near[0]} is not reused: it differs in {shown}")
 
     def _describe(self) -> None:
-        """What the run is and the configuration in use, beside the results."""
+        """What the run is and what it is trained with; each evaluation keeps the settings that it was made with."""
         write_json(self.job.folder / IDENTITY, self.job.identity.parts)
-        write_text(self.job.folder / CONFIG, config.to_yaml(self._configuration()))
+        write_text(self.job.folder / CONFIG, self._settings())
 
-    def _configuration(self) -> dict[str, Any]:
+    def _settings(self) -> str:
+        """The settings in use, as `core.runs.read_settings` reads them back."""
         about = {"method": self.job.method, "seed": self.job.seed, "key": self.job.identity.key}
         options = {"method_options": self.method.settings()} if self.method else {}
-        return self.recipe.model_dump(mode="json") | about | options
+        prompt = {"prompt": asdict(policies.style(self.recipe, self.method))}
+        return config.to_yaml(self.recipe.model_dump(mode="json") | about | options | prompt)
+
+    def _show_prompt(self, renderer: Renders) -> None:
+        """The first evaluated item as the policy reads it, once for each way of writing it."""
+        for item, examples in self.shared.tasks[:1]:
+            for example in examples[:1]:
+                prompt = renderer.render(example)
+                text = textwrap.indent(shortened(prompt.text), "    ", lambda line: True)
+                self.progress.say_once(
+                    f"the first prompt ({item.name} item {example.id}, {len(prompt.ids)} tokens):\n{text}"
+                )
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +172,7 @@ class Runner:
         )
         accelerator.init_trackers("tensorboard")
         renderer = policies.renderer(loaded, recipe, self.method)
+        self._show_prompt(renderer)
         policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
         engine = self._engine(self.shared.start.path, self.shared.start.revision, training=True)
         data = plan.read_data(recipe.train, self.shared.options)
@@ -237,6 +265,7 @@ class Runner:
         loaded = loading.load(path, revision, self.recipe.model.dtype, self.shared.device)
         renderer = policies.renderer(loaded, self.recipe, self.method)
         del loaded
+        self._show_prompt(renderer)
         engine = self._engine(path, revision, training=False)
         folders = []
         try:
@@ -249,7 +278,9 @@ class Runner:
                     run=self._facts(item, trained, digest),
                     progress=self.progress.console(),
                 )
-                folders.append(Path(results["folder"]))
+                folders.append(found := Path(results["folder"]))
+                if not (found / CONFIG).is_file():
+                    write_text(found / CONFIG, self._settings())
         finally:
             engine.close()
         return folders

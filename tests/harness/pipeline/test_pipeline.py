@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,33 @@ def test_another_method_option_is_another_run(trained: tuple[RunOptions, list[Pa
 def test_a_policy_trained_elsewhere_becomes_a_row(trained: tuple[RunOptions, list[Path]], tmp_path: Path) -> None:
     _, folders = trained
     policy = folders[1].parents[1] / "policy"
+    elsewhere = Path(shutil.copytree(policy, tmp_path / "elsewhere"))
     work = RunOptions(
-        tasks=("arithmetic",), policy=policy, label="mine", recipe="tiny-lm", limit=6, out=tmp_path, sets=SHORT
+        tasks=("arithmetic",), policy=elsewhere, label="mine", recipe="tiny-lm", limit=6, out=tmp_path, sets=SHORT
     )
     (folder,) = run.run(work, QUIET)
     theirs, ours = read_evaluation(folder), read_evaluation(folders[1])
     assert theirs.results["run"]["label"] == "mine"
     assert [s["response"] for s in theirs.samples()] == [s["response"] for s in ours.samples()]
+
+
+def test_a_runs_own_policy_scores_the_runs_own_number(trained: tuple[RunOptions, list[Path]], tmp_path: Path) -> None:
+    """Without any flag for it: recipe, prompt, precision and decoding are those of the run."""
+    _, folders = trained
+    policy = folders[2].parents[1] / "policy"
+    said: list[str] = []
+    heard = ProgressBars(quiet=True)
+    heard.say = said.append  # type: ignore[method-assign]
+    work = RunOptions(tasks=("arithmetic",), policy=policy, label="again", limit=6, out=tmp_path)
+    (folder,) = run.run(work, heard)
+    theirs, ours = read_evaluation(folder), read_evaluation(folders[2])
+    assert theirs.results["metrics"]["accuracy"] == ours.results["metrics"]["accuracy"]
+    assert theirs.results["generation"] == ours.results["generation"]
+    assert [s["response"] for s in theirs.samples()] == [s["response"] for s in ours.samples()]
+    assert said[0].startswith(
+        f"recipe tiny-lm (as in {policy.parent}/config.yaml); float32; the policy's chat template"
+    )
+    assert "the first prompt (arithmetic-test item " in said[1] and "    <|im_start|>user\n" in said[1]
 
 
 def test_real_images_through_the_whole_path(shared_data: Path, tmp_path: Path) -> None:

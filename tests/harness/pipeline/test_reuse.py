@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from harness.core.progress import ProgressBars
+from harness.core.runs import read_settings
 from harness.models import tiny
 from harness.pipeline import run
 from harness.pipeline.options import RunOptions
@@ -68,11 +69,19 @@ def test_memory_settings_reuse_the_run(first: tuple[RunOptions, Path]) -> None:
     assert not again and place == folder.parents[1]
 
 
-def test_the_configuration_is_the_one_in_use(first: tuple[RunOptions, Path]) -> None:
+def test_every_configuration_is_the_one_that_was_used(first: tuple[RunOptions, Path]) -> None:
+    """The run's says how it was trained, each evaluation's how it was evaluated; another command changes neither."""
     work, _ = first
     _, _, place = trained(replace(work, n=2))
-    assert yaml.safe_load((place / "config.yaml").read_text())["evaluation"]["n"] == 2
-    found = {json.loads(f.read_text())["generation"]["sampling"]["n"] for f in place.glob("eval/*/results.json")}
+    assert yaml.safe_load((place / "config.yaml").read_text())["evaluation"]["n"] == 1
+    found = set()
+    for file in place.glob("eval/*/results.json"):
+        used = json.loads(file.read_text())["generation"]["sampling"]
+        written = read_settings(file.parent).recipe["evaluation"]
+        assert {k: written[k] for k in ("n", "temperature", "top_p")} == {
+            k: used[k] for k in ("n", "temperature", "top_p")
+        }
+        found.add(used["n"])
     assert found == {1, 2}
 
 
