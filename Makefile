@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
-.PHONY: demo test test-vllm lint clean
+.PHONY: demo test test-bf16 test-vllm lint clean
 
 demo: $(READY)
 	$(BIN)/rlfr-eval --task arithmetic --method base,grpo,rlfr
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Every method in bfloat16 (autocast on the CPU); `make test` runs a few of them.
+test-bf16: $(READY)
+	$(BIN)/python -m pytest -m bf16
 
 # vLLM's CPU build pins torch and transformers, so its tests (and the trainer's, on that pair) have an environment of their own.
 test-vllm: $(VLLM_READY)

@@ -91,7 +91,6 @@ def of_an_example(start: Path, folder: Path) -> Hops:
 
 def of_a_step(start: Path, folder: Path) -> Hops:
     """One step of grpo."""
-    from accelerate import Accelerator
 
     from harness.core.config import load
     from harness.engines.transformers import TransformersEngine
@@ -120,7 +119,6 @@ def of_a_step(start: Path, folder: Path) -> Hops:
                 expert=list,
                 validate=None,
                 journal=Journal(folder),
-                accelerator=Accelerator(cpu=True),
                 folder=folder,
                 cache=folder / "cache",
                 seed=0,

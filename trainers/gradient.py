@@ -8,8 +8,7 @@ backward then run in micro-batches with these numbers; exact for any loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -57,11 +56,8 @@ class Gradient:
         method: Method,
         recipe: Recipe,
         seed: int,
-        backward: Callable[[Tensor], None],
-        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.policy, self.method, self.recipe, self.seed = policy, method, recipe, seed
-        self.backward, self.autocast = backward, autocast
         self.budget, self.temperature = recipe.train.micro_batch_tokens, recipe.train.temperature
 
     def one_forward(self) -> bool:
@@ -114,8 +110,7 @@ class Gradient:
         layers = layer_indices(pass_.hidden, self.policy.layers)
         for mb in plan:
             index = torch.as_tensor(mb.rows, device=batch.ids.device)
-            with self.autocast():
-                out = self.policy(mb, layers, self.temperature, pass_.head)
+            out = self.policy(mb, layers, self.temperature, pass_.head)
             values = read(self.method, pass_, out, mb, batch, Reading(self.policy, self.seed, self.temperature))
             fill(signals, values, mb.rows, batch, pass_)
             part = batch.select(index, keep_totals=True)
@@ -140,8 +135,7 @@ class Gradient:
         tally = Tally(rows=len(rows))
         for mb in plan:
             index = torch.as_tensor(mb.rows, device=batch.ids.device)
-            with self.autocast():
-                out = self.policy(mb, (), self.temperature)
+            out = self.policy(mb, (), self.temperature)
             self._backward_part(out, mb, batch.select(index, keep_totals=True), advantage[index], tally)
         return tally
 
@@ -163,12 +157,11 @@ class Gradient:
         tally.rows = len(kept)
         for mb in self.policy.plan(items(batch, kept), self.budget):
             index = torch.as_tensor(mb.rows, device=batch.ids.device)
-            with self.autocast():
-                out = self.policy(mb, (), self.temperature)
+            out = self.policy(mb, (), self.temperature)
             surrogate = (out.logp * gather(by_logp[index], mb)).sum() + (
                 out.entropy * gather(by_entropy[index], mb)
             ).sum()
-            self.backward(surrogate)
+            surrogate.backward()
         return tally
 
     def _values(self, batch: Batch, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -178,8 +171,7 @@ class Gradient:
         }
         with torch.no_grad():
             for mb in self.policy.plan(items(batch, rows), self.budget):
-                with self.autocast():
-                    out = self.policy(mb, (), self.temperature)
+                out = self.policy(mb, (), self.temperature)
                 fill(
                     signals,
                     {"now.logp": scatter(out.logp, mb), "now.entropy": scatter(out.entropy, mb)},
@@ -202,7 +194,7 @@ class Gradient:
         tally.add(terms)
         tally.ratios(now.logp, part.old_logp, part.mask)
         total = sum(terms.values(), now.logp.sum() * 0)
-        self.backward(total)
+        total.backward()
 
 
 def importance(old_logp: Tensor, engine_logp: Tensor, cap: float) -> Tensor:

@@ -70,8 +70,8 @@ class Policy(nn.Module):
 
     forbidden: token ids masked before the log-softmax, the same as in the engine. freeze_vision: the tower gets no
     gradient and runs without one. lora: adapters on the linear layers of the text trunk, everything else frozen. dtype:
-    what the trainer computes in (its autocast), which decides how closely the first batch must agree with the padded
-    oracle. logits_budget_bytes: logits that may be kept for the backward pass.
+    what `forward` computes in, whatever surrounds the call: bfloat16 is autocast over float32 weights, so that sweeps,
+    probe and training see the same numbers. logits_budget_bytes: logits that may be kept for the backward pass.
     """
 
     forbidden: Tensor
@@ -126,6 +126,15 @@ class Policy(nn.Module):
         read the packed row wrongly, without an error.
         """
         self._guard()
+        with self.precision():
+            return self._forward(mb, layers, temperature, head)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Autocast of one call. Never held open over several: it keeps the weights' casts, which a swap or an optimiser
+        step would leave stale."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def _forward(self, mb: MicroBatch, layers: Sequence[int], temperature: float, head: bool) -> Output:
         embedded = self._embed(mb)
         if self.checkpointing and torch.is_grad_enabled() and not embedded.requires_grad:
             embedded.requires_grad_()  # reentrant checkpointing passes no gradient to adapters otherwise
@@ -326,13 +335,15 @@ class Policy(nn.Module):
     def check_first_batch(self, mb: MicroBatch) -> None:
         """Packed log-probabilities against an ordinary padded pass of up to four rollouts. Raises TrainingError."""
         chosen = sorted({0, 1, len(mb.rows) // 2, len(mb.rows) - 1} & set(range(len(mb.rows))))
+        worst = 0.0
         with torch.no_grad():
             packed = self(mb).logp
-            with self._ordinary():
-                padded = padded_logp(self.model, mb, chosen, self.forbidden)
-        kept = torch.isin(mb.rollout, torch.tensor(chosen, device=mb.rollout.device))
-        worst = float((packed[kept] - padded).abs().max()) if len(padded) else 0.0
-        half = self.parts.head.weight.dtype != torch.float32 or torch.is_autocast_enabled(self.device.type)
+            for row in chosen:  # one at a time: an ordinary pass holds the logits of every place
+                with self._ordinary(), self.precision():
+                    padded = padded_logp(self.model, mb, [row], self.forbidden)
+                if len(padded):
+                    worst = max(worst, float((packed[mb.rollout == row] - padded).abs().max()))
+        half = self.parts.head.weight.dtype != torch.float32
         bound = CHECK_BOUND["bfloat16" if half else self.dtype]
         if not worst <= bound:
             raise TrainingError(

@@ -69,7 +69,6 @@ class Parts:
     expert: Callable[[], list[Example]]
     validate: Callable[[int], float] | None
     journal: Journals
-    accelerator: Any
     folder: Path
     cache: Path
     seed: int
@@ -92,9 +91,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
         )
-        self.gradient = Gradient(
-            parts.policy, parts.method, recipe, parts.seed, parts.accelerator.backward, parts.accelerator.autocast
-        )
+        self.gradient = Gradient(parts.policy, parts.method, recipe, parts.seed)
         self.step, self.norm = 0, 0.0
         self.validation: float | None = None
         self.seconds: dict[str, float] = {}
@@ -105,23 +102,28 @@ class Trainer:
         """Run to the end of the budget; returns what the manifest records."""
         self.prepare()
         for _ in self.parts.track(self._until_spent(), f"train {self.method.key}", self.recipe.train.steps):
-            self.seconds = {}
+            self.seconds = {k: v for k, v in self.seconds.items() if k == "checkpoint"}  # of the step before
             self.sampler.start(self.step)
             progress = self.progress()
             with self.phase("collect"):
                 batch = self.collect(progress)
                 self.parts.engine.rest()
+            if self.step == 0:
+                self.check_layout(batch)
             with self.phase("update"):
                 batch, advantage, tallies = self.update(batch)
             with self.phase("learn"):
-                learned = self.method.learn(batch, self.context)
+                learned = self.method.learn(batch, self.context) if tallies else {}
             self.step += 1
+            with self.phase("kl"):
+                kl = self.measured_kl(batch)
             with self.phase("sync"):
                 self.sync()
             with self.phase("validate"):
                 self.validate()
-            self.log(batch, advantage, tallies, learned)
-            self.checkpoint()
+            self.log(batch, advantage, tallies, learned, kl)
+            with self.phase("checkpoint"):
+                self.checkpoint()
         return {"steps": self.step, "sampled_tokens": self.sampler.sampled_tokens, "validation": self.validation}
 
     def prepare(self) -> None:
@@ -158,15 +160,22 @@ class Trainer:
         unique = list({e.id: e for e in prompts}.values())
         groups: list[Group] = self.method.collect(self.sampler, unique, progress)
         clusters, decode = self.parts.verifier.clusters, self.parts.renderer.decode
-        batch = assemble(groups, self.recipe, progress, self.policy.device, clusters, decode)
-        if self.step == 0:
-            rows = batch.graded.nonzero().squeeze(-1).tolist()[: 2 * train.group_size]
-            for mb in self.policy.plan(items(batch, rows), train.micro_batch_tokens)[:1]:
-                self.policy.check_first_batch(mb)
-        return batch
+        return assemble(groups, self.recipe, progress, self.policy.device, clusters, decode)
+
+    def check_layout(self, batch: Batch) -> None:
+        """Packed against padded log-probabilities on a few rollouts, while the engine rests: the padded pass holds whole
+        logits. Raises TrainingError."""
+        train = self.recipe.train
+        rows = batch.graded.nonzero().squeeze(-1).tolist()[: 2 * train.group_size]
+        for mb in self.policy.plan(items(batch, rows), train.micro_batch_tokens)[:1]:
+            self.policy.check_first_batch(mb)
 
     def update(self, batch: Batch) -> tuple[Batch, Tensor, list[Tally]]:
-        """Gradients and optimiser steps: the cheapest of the equal ways that applies."""
+        """Gradients and optimiser steps: the cheapest of the equal ways that applies. A batch of which nothing could be
+        graded takes none."""
+        if not bool(batch.graded.any()):
+            zeros = torch.zeros_like(batch.engine_logp)
+            return batch.with_signals({"old.logp": zeros, "old.entropy": zeros}), zeros, []
         if self.gradient.one_forward():
             self.optimiser.zero_grad(set_to_none=True)
             done = self.gradient.single(batch)
@@ -197,7 +206,7 @@ class Trainer:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.norm = float(self.parts.accelerator.clip_grad_norm_(parameters, self.recipe.optimiser.grad_clip))
+        self.norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optimiser.grad_clip))
         if not math.isfinite(self.norm):
             raise TrainingError(
                 f"gradient norm is {self.norm} at step {self.step}",
@@ -209,6 +218,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = settings.lr * scale
         self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)  # gradients are not held while the engine wakes
 
     def sync(self) -> None:
         """Weights into the engine, then the probe: both sides must give the same log-probabilities."""
@@ -234,7 +244,7 @@ class Trainer:
         worst = 0.0
         for prompt in prompts.values():
             (rollout,) = self.parts.engine.generate([Request(prompt, sampling)])
-            with torch.no_grad(), self.parts.accelerator.autocast():
+            with torch.no_grad():
                 (mb,) = self.policy.plan(
                     [Item(prompt, (rollout.token_ids,), (0,))], self.recipe.train.micro_batch_tokens
                 )
@@ -247,16 +257,15 @@ class Trainer:
         if self.parts.validate and settings and settings.every and self.step % settings.every == 0:
             self.validation = self.parts.validate(self.step)
 
-    def log(self, batch: Batch, advantage: Tensor, tallies: list[Tally], learned: dict[str, float]) -> None:
-        every = self.recipe.train.kl_every
-        due = every > 0 and (self.step % every == 0 or self.step == 1)
-        kl = self.kl_to_start(batch) if due else None
+    def log(
+        self, batch: Batch, advantage: Tensor, tallies: list[Tally], learned: dict[str, float], kl: float | None
+    ) -> None:
         metrics = step_metrics(batch, advantage, tallies, kl)
         metrics |= {f"method/{k}": v for k, v in learned.items()}
         with torch.no_grad():
-            own = self.method.reward(batch)[batch.graded]
+            own = self.method.reward(batch)[batch.graded].mean() if tallies else None
         metrics |= {
-            "method_reward": float(own.mean()) if len(own) else None,
+            "method_reward": None if own is None else float(own),
             "step": self.step,
             "gradient_norm": self.norm,
             "lr": self.optimiser.param_groups[0]["lr"],
@@ -277,6 +286,11 @@ class Trainer:
                 f"(bound {bound:g})",
                 "check the engine's versions and dtype, or raise train.mismatch_bound and set train.importance_cap",
             )
+
+    def measured_kl(self, batch: Batch) -> float | None:
+        """KL to the start policy where this step measures it, before the engine wakes: the start weights need its room."""
+        every = self.recipe.train.kl_every
+        return self.kl_to_start(batch) if every and (self.step % every == 0 or self.step == 1) else None
 
     def kl_to_start(self, batch: Batch, rollouts: int = 32) -> float:
         """KL(policy || start) by k3 over the first graded rollouts, per token; measured after this step's update."""

@@ -48,7 +48,7 @@ def step_metrics(
     terms = sorted({name for t in tallies for name in t.terms})
     found |= {f"loss/{n}": sum(t.terms.get(n, 0.0) for t in tallies) / len(tallies) for n in terms}
     found |= {
-        "loss": sum(sum(t.terms.values()) for t in tallies) / len(tallies),
+        "loss": sum(sum(t.terms.values()) for t in tallies) / len(tallies) if tallies else None,
         "ratio_mean": sum(t.ratio_sum for t in tallies) / tokens if tokens else None,
         "ratio_max": max(t.ratio_max for t in tallies) if tokens else None,
         "rollouts": float(len(status)),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """Writer of one run's training log below `folder`; `tracker` gets the same numbers (accelerate's trackers), `note`
+    """Writer of one run's training log below `folder`; `tracker` gets the same numbers , `note`
     a short text for the progress bar."""
 
     def __init__(
@@ -82,6 +82,23 @@ class Journal:
         with partial.open("wb") as out:
             np.savez_compressed(out, keys=np.array(batch.keys()), **arrays)
         partial.replace(target)
+
+
+class TensorBoard:
+    """The numbers of every step as TensorBoard scalars in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
 
 
 def _sample(batch: Batch, row: int, step: int) -> Sample:

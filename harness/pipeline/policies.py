@@ -65,6 +65,7 @@ def trainable(loaded: Loaded, settings: config.Model, forbidden: Sequence[int]) 
         freeze_vision=settings.freeze_vision,
         lora=settings.lora,
         gradient_checkpointing=settings.gradient_checkpointing,
+        dtype=settings.dtype,
     )
 
 
@@ -118,7 +119,7 @@ def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: ProgressBars,
     raw = tiny.build(recipe.model.path, folder.parent / f".{folder.name}" / "raw")
     loaded = loading.load(raw, device=device)
     shown = renderer(loaded, recipe)
-    full = recipe.model.model_copy(update={"lora": None, "freeze_vision": False})
+    full = recipe.model.model_copy(update={"lora": None, "freeze_vision": False, "dtype": "float32"})
     policy = trainable(loaded, full, shown.forbidden_ids)
     progress.say(f"cold start of {recipe.model.path} on {data.name} (once; kept in {folder})")
     sft.train(

@@ -25,7 +25,7 @@ from harness.evaluation.results import TaskFacts
 from harness.models import hub, loading, tiny
 from harness.models.memory import preflight
 from harness.pipeline import jobs, plan, policies
-from harness.pipeline.journal import Journal
+from harness.pipeline.journal import Journal, TensorBoard
 from harness.rollout.protocols import Renders, Tools
 
 if TYPE_CHECKING:
@@ -153,8 +153,6 @@ class Runner:
     # --- training -----------------------------------------------------------------------------------------------------
 
     def _train(self) -> dict[str, Any]:
-        from accelerate import Accelerator
-
         from trainers.rl import Parts, Trainer
 
         recipe, job = self.recipe, self.job
@@ -164,13 +162,7 @@ class Runner:
         loaded = loading.load(
             self.shared.start.path, self.shared.start.revision, policies.training_dtype(recipe), self.shared.device
         )
-        accelerator = Accelerator(
-            mixed_precision="bf16" if recipe.model.dtype == "bfloat16" else "no",
-            cpu=self.shared.device == "cpu",
-            log_with="tensorboard",
-            project_dir=str(job.folder / "train"),
-        )
-        accelerator.init_trackers("tensorboard")
+        board = TensorBoard(job.folder / "train" / "tensorboard")
         renderer = policies.renderer(loaded, recipe, self.method)
         self._show_prompt(renderer)
         policy = policies.trainable(loaded, recipe.model, renderer.forbidden_ids)
@@ -189,8 +181,7 @@ class Runner:
                     task_version=data.version,
                     expert=self._expert,
                     validate=self._validation(engine, renderer),
-                    journal=Journal(job.folder / "train", accelerator, recipe.train.log_rollouts, self.progress.note),
-                    accelerator=accelerator,
+                    journal=Journal(job.folder / "train", board, recipe.train.log_rollouts, self.progress.note),
                     folder=job.folder,
                     cache=hub.cache_dir() / "methods",
                     seed=job.seed,
@@ -202,7 +193,7 @@ class Runner:
             policy.save(job.folder / "policy")
         finally:
             engine.close()
-            accelerator.end_training()
+            board.close()
         facts = summary | {
             "seconds": round(clock.seconds + self.method.spared_seconds, 3),
             "peak_bytes": peak.bytes,

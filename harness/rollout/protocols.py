@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.core.records import AnswerType, Example, Prompt, Verdict
 from harness.engines.base import Engine
@@ -52,9 +52,9 @@ class Grades(Protocol):
 
 
 class Tracks(Protocol):
-    """Takes the numeric metrics of a step, as accelerate's trackers do."""
+    """Takes the numeric metrics of a step."""
 
-    def log(self, values: dict[str, Any], step: int | None = None) -> None: ...
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

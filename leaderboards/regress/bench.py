@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from harness.core.config import Recipe, load
@@ -44,6 +43,8 @@ SMALL = (
     "train.log_rollouts=false",
     "validation=null",
 )
+APART = {"float32": 1e-4, "bfloat16": 2e-2}
+"""Relative distance of gradients between the ways of a step that rounding makes, by what the policy computes in."""
 Grader = Callable[[str], bool]
 
 
@@ -83,16 +84,17 @@ def options_of(key: str, given: Mapping[str, Any] | None = None) -> Method:
 
 @dataclass
 class Bench:
-    """Trainers on tiny-lm with random weights, writing below `folder`."""
+    """Trainers on tiny-lm with random weights, writing below `folder`; `dtype` is what they compute in."""
 
     folder: Path
+    dtype: str = "float32"
 
     @cached_property
     def start(self) -> Path:
         return tiny.build("tiny-lm", self.folder / "tiny-lm")
 
     def recipe(self, *sets: str) -> Recipe:
-        return load("tiny-lm", sets=[*SMALL, *sets])
+        return load("tiny-lm", sets=[*SMALL, f"model.dtype={self.dtype}", *sets])
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -121,7 +123,6 @@ class Bench:
                 expert=lambda: self.examples,
                 validate=None,
                 journal=Journal(folder / "train"),
-                accelerator=Accelerator(cpu=True),
                 folder=folder,
                 cache=self.folder / "cache",
                 seed=seed,
@@ -157,8 +158,7 @@ class Bench:
         return run_passes(self.home.policy, made, made.passes, batch, 0, train.micro_batch_tokens, train.temperature)
 
     def gradient(self, made: Method) -> Gradient:
-        accelerator = self.home.parts.accelerator
-        return Gradient(self.home.policy, made, self.home.recipe, 0, lambda loss: loss.backward(), accelerator.autocast)
+        return Gradient(self.home.policy, made, self.home.recipe, 0)
 
     def taken(self) -> Tensor:
         """The policy's gradient as one vector [P], which is cleared."""
@@ -188,6 +188,7 @@ class Bench:
             sweep=self.sweep,
             context=self.home.context,
             ways=self.ways,
+            apart=APART[self.dtype],
         )
 
 

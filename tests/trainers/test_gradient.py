@@ -37,7 +37,7 @@ def gradient(made: Trainer, key: str, **changes: Any) -> Gradient:
     built = method.get(key)(**options(key))
     made.context.resumed = False
     built.setup(made.context)
-    return Gradient(made.policy, built, settings, 0, lambda loss: loss.backward(), made.parts.accelerator.autocast)
+    return Gradient(made.policy, built, settings, 0)
 
 
 def grads(made: Trainer) -> torch.Tensor:

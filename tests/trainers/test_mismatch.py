@@ -29,9 +29,7 @@ def bench(tiny_lm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trai
 
 def gradient(made: Trainer, batch: Batch, way: str, **changes: Any) -> torch.Tensor:
     settings = made.recipe.model_copy(update={"train": made.recipe.train.model_copy(update=changes)})
-    work = Gradient(
-        made.policy, method.get("grpo")(), settings, 0, lambda loss: loss.backward(), made.parts.accelerator.autocast
-    )
+    work = Gradient(made.policy, method.get("grpo")(), settings, 0)
     made.optimiser.zero_grad(set_to_none=True)
     if way == "single":
         assert work.single(batch) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,54 @@ def test_budget_in_sampled_tokens_ends_the_run(tiny_lm: Path, tmp_path: Path) ->
 
 def test_registered_methods_are_found() -> None:
     assert {"base", "grpo", "rlfr"} <= set(method.keys())
+
+
+@pytest.mark.parametrize("key", ["grpo", "rlfr"])
+@pytest.mark.parametrize("mini_batches", [1, 2])
+def test_a_step_of_which_nothing_can_be_graded_moves_nothing(
+    tiny_lm: Path, tmp_path: Path, key: str, mini_batches: int
+) -> None:
+    settings = recipe("tiny-lm", "train.steps=2", f"train.mini_batches={mini_batches}")
+    made = trainer(tiny_lm, tmp_path, settings, key, options=FLOW if key == "rlfr" else {})
+    collect = made.collect
+
+    def broken(progress: Any) -> Any:
+        batch = collect(progress)
+        if made.step == 1:
+            return batch
+        none = torch.zeros_like(batch.graded)
+        return replace(batch, graded=none, mask=batch.mask & none[:, None], outcome=torch.zeros_like(batch.outcome))
+
+    made.collect = broken  # type: ignore[method-assign]
+    made.prepare()
+    made.prepare = lambda: None  # type: ignore[method-assign]
+    before = weights(made)
+    optimise = made.optimise
+    steps: list[int] = []
+    made.optimise = lambda number, of: steps.append(made.step) or optimise(number, of)  # type: ignore[func-returns-value, method-assign]
+    made.train()
+    assert set(steps) == {1} and not same(weights(made), before)
+    assert metrics(tmp_path)[0]["loss"] is None and metrics(tmp_path)[0]["optimiser_steps"] == 0
+
+
+def test_what_needs_memory_happens_while_the_engine_rests(tiny_lm: Path, tmp_path: Path) -> None:
+    """The padded check of the first batch and KL to the start policy come between rest and sync; no gradient is held
+    when the engine wakes."""
+    made = trainer(tiny_lm, tmp_path, recipe("tiny-lm", "train.steps=1", "train.kl_every=1"))
+    seen: list[str] = []
+
+    def noted(target: Any, name: str) -> None:
+        inner = getattr(target, name)
+
+        def call(*args: Any) -> Any:
+            held = any(p.grad is not None for _, p in made.policy.trainable())
+            seen.append(f"{name} with gradients" if held else name)
+            return inner(*args)
+
+        setattr(target, name, call)
+
+    for target, name in ((made.parts.engine, "rest"), (made.policy, "check_first_batch"), (made, "kl_to_start")):
+        noted(target, name)
+    noted(made, "sync")
+    made.train()
+    assert seen == ["sync", "rest", "check_first_batch", "kl_to_start", "sync"]

@@ -25,7 +25,10 @@ trl = pytest.importorskip("trl", reason="TRL is a development dependency")
 REWARDS = (1.0, 0.0, 0.0, 1.0, 0.25, 0.5, 0.5, 1.0)
 LENGTHS = (7, 1, 12, 5, 3, 9, 2, 4)
 GROUP = (0, 0, 0, 0, 1, 1, 1, 1)
-LOSS_BOUND, GRADIENT_BOUND = 1e-6, 1e-5
+LOSS_BOUND = {"float32": 1e-6, "bfloat16": 5e-3}
+GRADIENT_BOUND = {"float32": 1e-5, "bfloat16": 5e-2}
+"""Largest difference of the loss and relative distance of the gradients, by what both sides compute in: in bfloat16 they
+round at different places (packed and padded rows, the head)."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,16 +81,17 @@ def ours(
     return advantage[:, 0], total, found
 
 
-def theirs(trainer: Any, inputs: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+def theirs(trainer: Any, inputs: dict[str, Any], dtype: str = "float32") -> tuple[Tensor, dict[str, Tensor]]:
     trainer.model.zero_grad(set_to_none=True)
-    loss = trainer.compute_loss(trainer.model, inputs)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        loss = trainer.compute_loss(trainer.model, inputs)
     loss.backward()
     return loss.detach(), {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("budget", [10_000, 60])
+@pytest.mark.parametrize(("budget", "dtype"), [(10_000, "float32"), (60, "float32"), (60, "bfloat16")])
 def test_text_from_rewards_to_gradients(
-    tiny_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int
+    tiny_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, dtype: str
 ) -> None:
     loaded = loading.load(tiny_lm)
     texts = ["2 + 3 = ", "the sum of 10 and 32 is "]
@@ -97,7 +101,7 @@ def test_text_from_rewards_to_gradients(
         prompts.append(Prompt(example_id=text, ids=ids, engine_ids=ids, text=text, template_hash="h"))
     items = [small.item(prompts[0], LENGTHS[:4]), small.item(prompts[1], LENGTHS[4:], 4)]
     responses = [list(r) for item in items for r in item.responses]
-    policy = Policy(loaded.model, tokenizer=loaded.tokenizer)
+    policy = Policy(loaded.model, tokenizer=loaded.tokenizer, dtype=dtype)
     batch = make_batch(outcome=REWARDS, reward=REWARDS, lengths=LENGTHS, group=GROUP)
     advantage, loss, gradients = ours(policy, items, batch, Grpo(eps=1e-4), budget)
 
@@ -107,9 +111,9 @@ def test_text_from_rewards_to_gradients(
     inputs = trainer._generate_and_score_completions([{"prompt": texts[g]} for g in GROUP])
     assert inputs["completion_mask"].sum(-1).tolist() == list(LENGTHS)
     torch.testing.assert_close(advantage, inputs["advantages"], atol=1e-6, rtol=0)
-    reference, expected = theirs(trainer, inputs)
-    assert abs(float(loss - reference)) <= LOSS_BOUND
-    assert small.distance(gradients, expected) <= GRADIENT_BOUND
+    reference, expected = theirs(trainer, inputs, dtype)
+    assert abs(float(loss - reference)) <= LOSS_BOUND[dtype]
+    assert small.distance(gradients, expected) <= GRADIENT_BOUND[dtype]
 
 
 def padded_inputs(items: list[Item], advantage: Tensor, old: Tensor | None = None) -> dict[str, Any]:
@@ -139,14 +143,16 @@ def padded_inputs(items: list[Item], advantage: Tensor, old: Tensor | None = Non
     return inputs
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(tiny_vl: Path, tmp_path: Path, freeze: bool) -> None:
+@pytest.mark.parametrize(("freeze", "dtype"), [(True, "float32"), (False, "float32"), (False, "bfloat16")])
+def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(
+    tiny_vl: Path, tmp_path: Path, freeze: bool, dtype: str
+) -> None:
     loaded = loading.load(tiny_vl)
     image = loaded.model.config.image_token_id
     one, two = small.image_prompt([(1, 4, 6)], 1), small.image_prompt([(1, 2, 4), (1, 4, 4)], 2, around=9)
     one, two = (replace(p, ids=tuple(image if t == small.IMAGE else t for t in p.ids)) for p in (one, two))
     items = [small.item(one, LENGTHS[:4]), small.item(two, LENGTHS[4:], 4)]
-    policy = Policy(loaded.model, tokenizer=loaded.tokenizer, freeze_vision=freeze)
+    policy = Policy(loaded.model, tokenizer=loaded.tokenizer, freeze_vision=freeze, dtype=dtype)
     (mb,) = policy.plan(items, 10_000)
     with torch.no_grad():
         old = scatter(policy(mb).logp, mb)
@@ -160,23 +166,26 @@ def test_images_and_a_policy_that_has_moved_away_from_its_rollouts(tiny_vl: Path
     if freeze:
         fresh.model.model.visual.requires_grad_(False)
     trainer = grpo_trainer(fresh.model, fresh.processor, tmp_path, ["unused"])
-    reference, expected = theirs(trainer, padded_inputs(items, advantage, old))
+    reference, expected = theirs(trainer, padded_inputs(items, advantage, old), dtype)
     assert any("visual" in name for name in expected) != freeze
-    assert abs(float(loss - reference)) <= LOSS_BOUND
-    assert small.distance(gradients, expected) <= GRADIENT_BOUND
+    assert abs(float(loss - reference)) <= LOSS_BOUND[dtype]
+    assert small.distance(gradients, expected) <= GRADIENT_BOUND[dtype]
 
 
 @pytest.mark.parametrize(
     ("loss_type", "options"), [("dapo", {"reduction": "token"}), ("dr_grpo", {"reduction": "constant"})]
 )
-def test_the_other_reductions(tiny_lm: Path, tmp_path: Path, loss_type: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_other_reductions(
+    tiny_lm: Path, tmp_path: Path, loss_type: str, options: dict[str, Any], dtype: str
+) -> None:
     loaded = loading.load(tiny_lm)
     items = [small.item(small.text_prompt(9, 1), LENGTHS[:4]), small.item(small.text_prompt(4, 2), LENGTHS[4:], 4)]
-    policy = Policy(loaded.model, tokenizer=loaded.tokenizer)
+    policy = Policy(loaded.model, tokenizer=loaded.tokenizer, dtype=dtype)
     batch = make_batch(outcome=REWARDS, reward=REWARDS, lengths=LENGTHS, group=GROUP, max_new_tokens=16)
     advantage, loss, gradients = ours(policy, items, batch, Grpo(**options), 10_000)
     fresh = loading.load(tiny_lm)
     trainer = grpo_trainer(fresh.model, fresh.tokenizer, tmp_path, ["unused"], loss_type=loss_type)
-    reference, expected = theirs(trainer, padded_inputs(items, advantage))
-    assert abs(float(loss - reference)) <= LOSS_BOUND
-    assert small.distance(gradients, expected) <= GRADIENT_BOUND
+    reference, expected = theirs(trainer, padded_inputs(items, advantage), dtype)
+    assert abs(float(loss - reference)) <= LOSS_BOUND[dtype]
+    assert small.distance(gradients, expected) <= GRADIENT_BOUND[dtype]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from harness.core.config import Recipe, load
 from harness.core.records import AnswerType, Example, Status, Verdict
@@ -82,7 +81,6 @@ def trainer(
             expert=lambda: task.get(settings.expert.task)(settings.expert.split).load()[:8] if settings.expert else [],
             validate=None,
             journal=Journal(folder / "train"),
-            accelerator=Accelerator(cpu=True),
             folder=folder,
             cache=folder / "cache",
             seed=seed,
