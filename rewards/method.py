@@ -36,13 +36,30 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where training stands. `gradients`: last step's gradient norm per loss term."""
+    """Where training stands. Schedules go by `fraction`, which follows the run's budget, be it steps or sampled tokens."""
 
     step: int = 0
+    """Steps done, from 0."""
     total: int = 1
+    """Steps of the recipe; under a budget of tokens the run may end earlier or later."""
+    spent: float | None = None
+    """Share of the sampled tokens' budget used before this step; None where the budget is steps."""
     epoch: float = 0.0
     validation: float | None = None
     gradients: Mapping[str, float] = field(default_factory=dict)
+    """Gradient norm of the last step, by name."""
+
+    @property
+    def fraction(self) -> float:
+        """Share of training done before this step, in [0, 1]."""
+        return min(1.0, self.step / max(self.total, 1) if self.spent is None else self.spent)
+
+    @property
+    def fraction_after(self) -> float:
+        """Share of training done once this step is; a step is taken to cost as many tokens as those before it did."""
+        if self.spent is None or not self.step:
+            return min(1.0, (self.step + 1) / max(self.total, 1))
+        return min(1.0, self.spent * (self.step + 1) / self.step)
 
 
 class Pending(Exception):
@@ -53,10 +70,12 @@ class Pending(Exception):
 class Batch:
     """The rollouts of a step and what is known of them. Tensors are on one device and never carry a gradient.
 
-    ids, mask [B, T]; group [B] numbers the groups from 0; outcome [B] 1 for CORRECT, else 0, always clean; base_reward
-    [B] the recipe's weighted components; graded [B] False where the instrument failed: such rows leave statistics, mask
-    and denominators (`mask` is already False there); truncated [B]; cluster [B] equal answers within a group;
-    spans[name] [B, 2] token ranges of think, answer, boxed (-1 where absent); engine_logp [B, T] what the engine said.
+    components: by rollout, the raw value of every reward component; weights: the recipe's weight of each, 0 where it has
+    none. ids, mask [B, T]; group [B] numbers the groups from 0; outcome [B] 1 for CORRECT, else 0, always clean;
+    base_reward [B] the recipe's weighted components; graded [B] False where the instrument failed: such rows leave
+    statistics, mask and denominators (`mask` is already False there); truncated [B]; cluster [B] equal answers within a
+    group; spans[name] [B, 2] token ranges of think, answer and the inside of the last box (-1 where absent); engine_logp
+    [B, T] what the engine said.
     """
 
     prompts: tuple[Prompt, ...]
@@ -76,6 +95,7 @@ class Batch:
     spans: Mapping[str, Tensor]
     totals: Totals
     progress: Progress
+    weights: Mapping[str, float] = field(default_factory=lambda: {"outcome": 1.0})
     mini_batches: int = 1
     max_new_tokens: int = 1
     signals_ready: bool = True
@@ -92,6 +112,10 @@ class Batch:
     def old_logp(self) -> Tensor:
         """Log-probabilities [B, T] of the policy that is being updated from, by the trainer's own forward."""
         return self.signals["old.logp"]
+
+    def weight_of(self, component: str) -> float:
+        """The recipe's weight of a reward component; 0 for one that it does not name."""
+        return self.weights.get(component, 0.0)
 
     @property
     def lengths(self) -> Tensor:

@@ -66,6 +66,7 @@ def assemble(
         spans={k: v.to(device) for k, v in spans([g.rollouts[i] for g, i in rows], decode).items()},
         totals=totals(mask, graded, group),
         progress=progress,
+        weights=weights,
         mini_batches=recipe.train.mini_batches,
         max_new_tokens=recipe.train.max_new_tokens,
         signals_ready=False,
@@ -80,21 +81,47 @@ def _clusters(group: Group, clusters: Callable[..., list[int]]) -> list[int]:
     return clusters([v.extracted for v in group.verdicts], group.example.answer.type)
 
 
-_MARKS = {"think": ("<think>", "</think>"), "answer": ("<answer>", "</answer>"), "boxed": ("\\boxed{", "}")}
+def _thinking(text: str) -> tuple[int, int] | None:
+    """The last thinking part with its tags. A chat template may have opened it: then it begins with the response."""
+    close, opened = text.rfind("</think>"), text.rfind("<think>")
+    if opened > close:
+        return opened, len(text)
+    return None if close < 0 else (max(text.rfind("<think>", 0, close), 0), close + len("</think>"))
+
+
+def _answer(text: str) -> tuple[int, int] | None:
+    """The last answer part with its tags; one that is never closed reaches to the end."""
+    start = text.rfind("<answer>")
+    if start < 0:
+        return None
+    end = text.find("</answer>", start)
+    return start, len(text) if end < 0 else end + len("</answer>")
+
+
+def _boxed(text: str) -> tuple[int, int] | None:
+    """What is inside the last `\\boxed{...}`, up to the brace that closes it; None for a box that is never closed."""
+    start = text.rfind("\\boxed{") + len("\\boxed{")
+    depth = 1
+    for place in range(start, len(text)) if "\\boxed{" in text else ():
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return start, place
+    return None
+
+
+_PARTS = {"think": _thinking, "answer": _answer, "boxed": _boxed}
 
 
 def spans(rollouts: Sequence[Rollout], decode: Callable[[Sequence[int]], str]) -> dict[str, Tensor]:
-    """Token ranges [B, 2] (start, end) of the last think, answer and boxed part; (-1, -1) where there is none."""
-    found = {name: torch.full((len(rollouts), 2), -1) for name in _MARKS}
+    """Token ranges [B, 2] (start, end) of the last thinking and answer part and of the inside of the last box; (-1, -1)
+    where there is none. A token that lies in a range only in part counts as inside."""
+    found = {name: torch.full((len(rollouts), 2), -1) for name in _PARTS}
     for row, rollout in enumerate(rollouts):
-        for name, (left, right) in _MARKS.items():
-            start = rollout.text.rfind(left)
-            if start < 0:
-                continue
-            end = rollout.text.rfind(right, start + len(left)) if name == "boxed" else rollout.text.find(right, start)
-            end = len(rollout.text) if end < 0 else end + len(right)
-            first = _token_at(rollout.token_ids, start + 1, decode) - 1
-            found[name][row] = torch.tensor([first, _token_at(rollout.token_ids, end, decode)])
+        for name, part in _PARTS.items():
+            place = part(rollout.text)
+            if place is not None and place[0] < place[1]:
+                first = _token_at(rollout.token_ids, place[0] + 1, decode) - 1
+                found[name][row] = torch.tensor([first, _token_at(rollout.token_ids, place[1], decode)])
     return found
 
 

@@ -51,10 +51,11 @@ def items(batch: Batch, rows: Iterable[int], tail: int | Literal["prompt"] = 0) 
 
 
 def view_items(batch: Batch, views: Mapping[int, View], tail: int | Literal["prompt"] = 0) -> list[Item]:
-    """Rows as a pass sees them: one item for those whose views hold the very same prompt."""
-    grouped: dict[int, list[int]] = {}
+    """Rows as a pass sees them: one item for those whose views hold the same tokens and the same picture."""
+    grouped: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     for row, view in views.items():
-        grouped.setdefault(id(view.prompt), []).append(row)
+        picture = view.prompt.patches.sha256 if view.prompt.patches else ""
+        grouped.setdefault((view.prompt.example_id, view.prompt.ids, picture), []).append(row)
     return [
         Item(
             views[members[0]].prompt,
@@ -70,10 +71,18 @@ def views(batch: Batch, rows: Iterable[int], pass_: Pass, seed: int) -> dict[int
     """What the pass shows of every row, by row."""
     if pass_.view is None:
         return {row: View(batch.prompts[row], batch.rollouts[row].token_ids) for row in rows}
-    keys, step = batch.keys(), batch.progress.step
+    keys, progress = batch.keys(), batch.progress
     return {
         row: pass_.view(
-            Row(batch.examples[row], batch.prompts[row], batch.rollouts[row].token_ids, keys[row], seed, step)
+            Row(
+                example=batch.examples[row],
+                prompt=batch.prompts[row],
+                response=batch.rollouts[row].token_ids,
+                key=keys[row],
+                seed=seed,
+                step=progress.step,
+                fraction=progress.fraction,
+            )
         )
         for row in rows
     }

@@ -339,7 +339,12 @@ class Trainer:
         train = self.recipe.train
         epoch = self.step * train.prompts_per_step / len(self.parts.examples)
         return Progress(
-            step=self.step, total=train.steps, epoch=epoch, validation=self.validation, gradients={"total": self.norm}
+            step=self.step,
+            total=train.steps,
+            spent=self.spent() if train.sampled_tokens else None,
+            epoch=epoch,
+            validation=self.validation,
+            gradients={"total": self.norm},
         )
 
     def spent(self) -> float:

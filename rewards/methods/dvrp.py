@@ -8,16 +8,14 @@ noise of step `noise_steps * sigmoid(10 (1/2 - progress))`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from harness.core.records import Example
 from rewards import losses
 from rewards.flow.latents import stable_hash
-from rewards.method import Batch, Context, Draw, Group, Method, Now, Pass, Progress, Row, View, method
+from rewards.method import Batch, Method, Now, Pass, Row, View, method
 from rewards.support.views import mask_patches, noise_patches
 
 
@@ -40,33 +38,19 @@ class Dvrp(Method):
     corruption: float = 0.6
     noise_steps: float = 500.0
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._seed, self._progress = 0, Progress()
-
     @property
     def passes(self) -> tuple[Pass, ...]:
         masked = (Pass(name="masked", view=self.masked),) if self.necessary else ()
         noised = (Pass(name="noised", view=self.noised),) if self.robust else ()
         return (Pass(name="old"), *masked, *noised)
 
-    def setup(self, ctx: Context) -> None:
-        self._seed = ctx.seed
-
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
-        self._progress = progress
-        return super().collect(draw, prompts, progress)
-
     def masked(self, row: Row) -> View:
-        seed = stable_hash("dvrp-mask", self._seed, self._progress.step, row.prompt.example_id)
+        seed = stable_hash("dvrp-mask", row.seed, row.step, row.prompt.example_id)
         return View(mask_patches(row.prompt, self.corruption, seed), row.response)
 
     def noised(self, row: Row) -> View:
-        seed = stable_hash("dvrp-noise", self._seed, self._progress.step, row.prompt.example_id)
-        done = self._progress.step / max(self._progress.total, 1)
-        return View(noise_patches(row.prompt, self.noise_step(done), seed), row.response)
+        seed = stable_hash("dvrp-noise", row.seed, row.step, row.prompt.example_id)
+        return View(noise_patches(row.prompt, self.noise_step(row.fraction), seed), row.response)
 
     def noise_step(self, done: float) -> float:
         """Diffusion step after the fraction `done` of training: from strong noise to nearly none."""

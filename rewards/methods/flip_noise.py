@@ -35,7 +35,8 @@ class FlipNoise(Method):
     def reward(self, batch: Batch) -> Tensor:
         clean = super().reward(batch)
         flips = [self.flipped(batch.progress.step, r.prompt_id) for r in batch.rollouts]
-        return clean + torch.tensor(flips, device=clean.device) * (1.0 - 2.0 * batch.outcome)
+        turned = batch.weight_of("outcome") * (1.0 - 2.0 * batch.outcome)
+        return clean + torch.tensor(flips, device=clean.device) * turned
 
     def flipped(self, step: int, prompt: str) -> bool:
         return stable_hash("flip", self._seed, step, prompt) < self.p * 2.0**63

@@ -1,7 +1,8 @@
 """Auxiliary reward components count only where the outcome is right (gated reward accumulation).
 
-Paper: arXiv 2508.10548, reduced to a single turn: `R' = R + 1[R > tau] * coefficient * sum_j r_j` with R the outcome and r_j
-every other component of the recipe (its format reward). The paper's setting has several turns; the reduction is ours.
+Paper: arXiv 2508.10548, reduced to a single turn: `R' = w R + 1[R > tau] * coefficient * sum_j w_j r_j` with R the
+outcome, r_j every other component (the format) and w their weights in the recipe. The paper's setting has several turns;
+the reduction is ours.
 """
 
 from __future__ import annotations
@@ -27,6 +28,6 @@ class GatedReward(Method):
     coefficient: float = 1.0
 
     def reward(self, batch: Batch) -> Tensor:
-        extra = [sum(v for name, v in c.items() if name != "outcome") for c in batch.components]
+        extra = [sum(batch.weight_of(n) * v for n, v in c.items() if n != "outcome") for c in batch.components]
         auxiliary = torch.tensor(extra, dtype=batch.outcome.dtype, device=batch.outcome.device)
-        return batch.outcome + (batch.outcome > self.tau) * self.coefficient * auxiliary
+        return batch.weight_of("outcome") * batch.outcome + (batch.outcome > self.tau) * self.coefficient * auxiliary

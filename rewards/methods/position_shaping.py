@@ -28,7 +28,7 @@ class PositionShaping(Method):
     start: float = 0.0
 
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
-        if batch.progress.step < self.start * batch.progress.total:
+        if batch.progress.fraction < self.start:
             return advantage
         return advantage + advantage.sign() * self.bonus(batch)
 

@@ -1,8 +1,8 @@
 """Only the beginning of a response is trained, on what its continuations come to (progressive prefix optimisation, PPPO).
 
 Paper: arXiv 2512.15274. Tokens `t < eta L` keep their loss; from each such prefix `continuations` further responses are drawn and
-`R_i = right continuations + [o_i right]`, group-normalised. eta grows by `growth` whenever validation accuracy does not
-improve, up to `eta_max`.
+`R_i = right continuations + [o_i right]`, each worth the recipe's outcome weight, group-normalised. eta grows by `growth`
+whenever validation accuracy does not improve, up to `eta_max`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Pppo(Dapo):
 
     def reward(self, batch: Batch) -> Tensor:
         extra = [self._right.get(key, 0.0) for key in batch.keys()]  # noqa: SIM118
-        return super().reward(batch) + torch.tensor(extra, dtype=batch.base_reward.dtype, device=batch.mask.device)
+        right = torch.tensor(extra, dtype=batch.base_reward.dtype, device=batch.mask.device)
+        return super().reward(batch) + batch.weight_of("outcome") * right
 
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
         count = torch.tensor([self.kept(n) for n in batch.lengths.tolist()], device=batch.mask.device)

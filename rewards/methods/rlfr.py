@@ -229,9 +229,8 @@ class Rlfr(Method):
     def _update(self, batch: Batch, ctx: Context) -> dict[str, float]:
         weight = dict(zip(batch.keys(), self.selection(batch).tolist(), strict=True))
         items = [item for item in self._store.take() if weight.get(item.key, 0.0) > 0]
-        done = (batch.progress.step + 1) / max(batch.progress.total, 1)
         optimiser = self.optimisers["flow"]
-        optimiser.param_groups[0]["lr"] = self.flow_lr * fit.schedule(done, 0.03, 0.1)
+        optimiser.param_groups[0]["lr"] = self.flow_lr * fit.schedule(batch.progress.fraction_after, 0.03, 0.1)
         depths = [index / ctx.layers for index in layer_indices(self.layers, ctx.layers)]
         weights = [weight[item.key] for item in items]
         how = self._how(stable_hash("learn", ctx.seed, batch.progress.step))

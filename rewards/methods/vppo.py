@@ -7,15 +7,13 @@ loss; advantages are scaled by the response's mean S, min-max over the batch, to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from harness.core.records import Example
 from rewards.flow.latents import stable_hash
-from rewards.method import Batch, Context, Draw, Group, Now, Pass, Progress, Row, View, method
+from rewards.method import Batch, Now, Pass, Row, View, method
 from rewards.methods.dapo import Dapo
 from rewards.support.views import mask_patches
 
@@ -35,10 +33,6 @@ class Vppo(Dapo):
     corruption: float = 0.5
     penalty: float = 0.06
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._seed, self._step = 0, 0
-
     @property
     def scope(self) -> Literal["row", "group", "batch"]:
         return "batch"
@@ -48,18 +42,9 @@ class Vppo(Dapo):
         looks = self.keep < 1.0 or self.scale_min < 1.0
         return (Pass(name="old"), *((Pass(name="masked", view=self.masked),) if looks else ()))
 
-    def setup(self, ctx: Context) -> None:
-        self._seed = ctx.seed
-
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
-        self._step = progress.step
-        return super().collect(draw, prompts, progress)
-
     def masked(self, row: Row) -> View:
         """The rollout under a masked picture: one mask per run, step and prompt, the same for all its rollouts."""
-        seed = stable_hash("vppo", self._seed, self._step, row.prompt.example_id)
+        seed = stable_hash("vppo", row.seed, row.step, row.prompt.example_id)
         return View(mask_patches(row.prompt, self.corruption, seed), row.response)
 
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:

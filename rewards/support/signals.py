@@ -21,7 +21,8 @@ STREAM_BYTES = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rollout as a view sees it; `seed` of the run and `step` of the batch are for views that draw noise."""
+    """One rollout as a view sees it. For views that draw noise or change over training: `seed` of the run, `step` of the
+    batch and `fraction` of training done before it."""
 
     example: Example
     prompt: Prompt
@@ -29,6 +30,7 @@ class Row:
     key: str
     seed: int = 0
     step: int = 0
+    fraction: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def make_batch(
     extracted: Sequence[str | None] | None = None,
     texts: Sequence[str] | None = None,
     components: Sequence[dict[str, float]] | None = None,
+    weights: dict[str, float] | None = None,
     pictures: bool = False,
     signals: dict[str, Tensor] | None = None,
     row_signals: dict[str, Tensor] | None = None,
@@ -64,7 +65,8 @@ def make_batch(
 
     outcome [B]; lengths [B] (T is the longest plus `padding`); group [B] defaults to one group; reward [B] defaults to
     the outcome; graded, truncated, cluster [B] default to all True, all False, all 0; extracted answers to "1" and "0";
-    components to the outcome alone. `pictures` gives every prompt four black-and-white patches. `signals`: `pass.key` -> tensor.
+    components to the outcome alone, weights to 1 for it. `pictures` gives every prompt four black-and-white patches.
+    `signals`: `pass.key` -> tensor.
     signals are padded to T; row_signals [B, ...] are taken as they are. Rollout i of group g is `p{g}#{i}`.
     """
     count, longest = len(outcome), max(lengths) + padding
@@ -100,6 +102,7 @@ def make_batch(
         cluster=torch.tensor(cluster if cluster is not None else [0] * count),
         spans=spans or {},
         totals=totals(mask, fine, groups),
+        weights=weights or {"outcome": 1.0},
         progress=progress or Progress(step=0, total=10),
         mini_batches=mini_batches,
         max_new_tokens=max_new_tokens or longest,

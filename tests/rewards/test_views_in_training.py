@@ -8,7 +8,7 @@ import torch
 from harness.models import tiny
 from rewards.method import Batch, Progress, method
 from tests.trainers.workbench import recipe, trainer
-from trainers.passes import run_passes
+from trainers.passes import run_passes, view_items, views
 from trainers.rl import Trainer
 
 
@@ -36,6 +36,15 @@ def test_a_view_changes_what_the_policy_sees(bench: tuple[Trainer, Batch], key: 
     with torch.no_grad():
         advantage = work.shape(work.advantage(work.reward(batch), batch), batch)
     assert bool(torch.isfinite(advantage).all()) and float(first[~batch.mask].abs().sum()) == 0.0
+
+
+@pytest.mark.parametrize(("key", "view"), [("vppo", "masked"), ("dvrp", "noised")])
+def test_a_prompt_is_seen_once_for_all_its_rollouts(bench: tuple[Trainer, Batch], key: str, view: str) -> None:
+    """One item per prompt, so that its picture goes through the vision tower once."""
+    _, batch = bench
+    (pass_,) = [p for p in method.get(key)().passes if p.name == view]
+    shown = view_items(batch, views(batch, range(len(batch.rollouts)), pass_, 0))
+    assert [len(item.rows) for item in shown] == [3, 3]
 
 
 def test_an_untouched_view_gives_the_same_log_probabilities(bench: tuple[Trainer, Batch]) -> None:

@@ -112,9 +112,19 @@ def test_pear(alpha: float, reward: float) -> None:
 
 def test_gated_reward() -> None:
     parts = [{"outcome": o, "format": r} for o, r in zip((1, 0, 1, 0), (0.2, 0.5, -0.1, 0.3), strict=True)]
-    batch = make_batch([1, 0, 1, 0], [1] * 4, components=parts, signals={})
+    both = {"outcome": 1.0, "format": 1.0}
+    batch = make_batch([1, 0, 1, 0], [1] * 4, components=parts, weights=both, signals={})
     near(make("gated-reward").reward(batch), [1.2, 0, 0.9, 0])
     near(make("gated-reward", tau=-1.0).reward(batch), [1.2, 0.5, 0.9, 0.3])
+
+
+def test_gated_reward_pays_what_the_recipe_pays() -> None:
+    parts = [{"outcome": o, "format": 1.0} for o in (1.0, 0.0)]
+    for weights in ({"outcome": 1.0}, {"outcome": 0.5, "format": 0.5}, {"outcome": 1.0, "format": 0.0}):
+        reward = [sum(weights.get(n, 0.0) * v for n, v in p.items()) for p in parts]
+        batch = make_batch([1, 0], [1, 1], components=parts, weights=weights, reward=reward, signals={})
+        near(make("gated-reward", tau=-1.0).reward(batch), reward)  # ungated it is the recipe's own sum
+        near(make("gated-reward").reward(batch), [reward[0], 0.0])
 
 
 def test_flip_noise(tmp_path: Any) -> None:
@@ -128,6 +138,13 @@ def test_flip_noise(tmp_path: Any) -> None:
     made.setup(FakeContext(tmp_path, seed=5))
     assert not torch.equal(made.reward(batch).reshape(200, 2)[:, 0] == 0, flipped)
     assert batch.outcome.tolist() == [1, 0] * 200
+
+
+def test_flip_noise_swaps_what_the_recipe_pays_for_right_and_wrong() -> None:
+    """RLFR's language recipe: 0.5 for a right answer, 0.5 for a boxed one."""
+    weights = {"outcome": 0.5, "format": 0.5}
+    batch = make_batch([1, 0], [1, 1], reward=[1.0, 0.5], weights=weights, signals={})
+    near(make("flip-noise", p=1.0).reward(batch), [0.5, 1.0])
 
 
 def test_noisy_rewards() -> None:
@@ -235,12 +252,14 @@ def test_vppo_leaves_text_prompts_alone() -> None:
 def test_masked_pictures_are_seeded_by_prompt_and_step() -> None:
     made, prompt = make("vppo"), make_prompt("p0", picture=True)
     rows = [Row(make_example("p0"), prompt, (5,), f"p0#{i}") for i in range(2)]
+    assert not np.array_equal(
+        made.masked(replace(rows[0], seed=1)).prompt.patches.patches, made.masked(rows[0]).prompt.patches.patches
+    )
     views = [made.masked(r).prompt.patches for r in rows]
     assert np.array_equal(views[0].patches, views[1].patches), "the same mask for all rollouts of a prompt"
     patches = []
     for step in range(30):
-        made.collect(lambda draws: [], [], Progress(step=step))
-        patches.append(made.masked(rows[0]).prompt.patches.patches)
+        patches.append(made.masked(replace(rows[0], step=step)).prompt.patches.patches)
     hidden = np.array([[np.array_equal(row, black(1176)) for row in p] for p in patches])
     assert 0.35 < hidden.mean() < 0.65 and len({tuple(h) for h in hidden}) > 5
 
@@ -388,6 +407,8 @@ def test_pppo_prefixes_and_rewards(tmp_path: Any) -> None:
     assert [(d.n, len(d.prefix), d.train) for draws in seen[1:] for d in draws] == [(3, 1, False)] * 4
     batch = replace(make_batch(first, [10] * 4, signals={"old.logp": torch.zeros(4, 10)}), rollouts=group.rollouts)
     near(made.reward(batch), [2, 0, 4, 2])
+    half = replace(batch, base_reward=0.5 * batch.base_reward, weights={"outcome": 0.5})
+    near(made.reward(half), [1, 0, 2, 1])  # the own answer and a continuation's count alike
     near(z(made, made.reward(batch), batch), [0, -1.224745, 1.224745, 0])
     shaped = made.shape(made.advantage(made.reward(batch), batch), batch)
     assert (shaped != 0).sum(-1).tolist() == [0, 1, 1, 0], "only the prefix is trained"

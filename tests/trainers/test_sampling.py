@@ -167,9 +167,28 @@ def test_spans_are_token_ranges_of_the_last_part_of_each_kind() -> None:
     assert shown == {
         "think": "<think>hm \\boxed{1}</think>",
         "answer": "<answer>\\boxed{\\frac{1}{2}}</answer>",
-        "boxed": "\\boxed{\\frac{1}{2}}",
+        "boxed": "\\frac{1}{2}",
     }
     assert all(found[name][1].tolist() == [-1, -1] for name in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("so \\boxed{7} and then {x}.", "boxed", "7"),
+        ("\\boxed{1} or \\boxed{\\text{a}{b}} }", "boxed", "\\text{a}{b}"),
+        ("\\boxed{7", "boxed", None),
+        ("\\boxed{}", "boxed", None),
+        ("hm</think> 7", "think", "hm</think>"),
+        ("a</think> b <think>c", "think", "<think>c"),
+        ("<think>a</think><think>b</think>", "think", "<think>b</think>"),
+        ("no tags", "think", None),
+    ],
+)
+def test_spans_of_odd_texts(text: str, name: str, wanted: str | None) -> None:
+    """The last box's inside whatever follows it; thinking that the chat template opened begins with the response."""
+    place = spans([rollout("a", 0, text)], decode)[name][0].tolist()
+    assert place == [-1, -1] if wanted is None else text[slice(*place)] == wanted
 
 
 def test_spans_count_tokens_not_characters() -> None:
