@@ -38,11 +38,23 @@ def ratio(logp: Tensor, old_logp: Tensor, cap: float | None = None) -> Tensor:
 
 
 def clipped_surrogate(
-    logp: Tensor, old_logp: Tensor, advantage: Tensor, low: float, high: float, cap: float | None = None
+    logp: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    low: float,
+    high: float,
+    cap: float | None = None,
+    dual: float | None = None,
 ) -> Tensor:
-    """`-min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)` per token, [B, T]. Source: PPO (arXiv 1707.06347), eq. 7."""
+    """`-min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)` per token, [B, T]. Source: PPO (arXiv 1707.06347), eq. 7.
+
+    `dual`: for A < 0 the loss is at most `-dual * A`, without gradient beyond (arXiv 1912.09729, eq. 5).
+    """
     r = ratio(logp, old_logp, cap)
-    return -torch.minimum(r * advantage, r.clamp(1.0 - low, 1.0 + high) * advantage)
+    loss = -torch.minimum(r * advantage, r.clamp(1.0 - low, 1.0 + high) * advantage)
+    if dual is None:
+        return loss
+    return torch.where(advantage < 0, torch.minimum(loss, -dual * advantage), loss)
 
 
 def kl_k3(logp: Tensor, reference: Tensor) -> Tensor:

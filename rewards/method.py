@@ -75,7 +75,7 @@ class Batch:
     base_reward [B] the recipe's weighted components; graded [B] False where the instrument failed: such rows leave
     statistics, mask and denominators (`mask` is already False there); truncated [B]; cluster [B] equal answers within a
     group; spans[name] [B, 2] token ranges of think, answer and the inside of the last box (-1 where absent); engine_logp
-    [B, T] what the engine said.
+    [B, T] what the engine said; ratio_cap: the recipe's upper bound of importance ratios, for `losses.ratio`.
     """
 
     prompts: tuple[Prompt, ...]
@@ -98,6 +98,7 @@ class Batch:
     weights: Mapping[str, float] = field(default_factory=lambda: {"outcome": 1.0})
     mini_batches: int = 1
     max_new_tokens: int = 1
+    ratio_cap: float | None = None
     signals_ready: bool = True
     stored: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -253,7 +254,6 @@ class Method:
     clip_high: float = 0.2
     eps: float = 1e-6
     reduction: Literal["rollout", "token", "constant"] = "rollout"
-    ratio_cap: float | None = None
 
     def __init__(self, **options: Any) -> None:
         known = self.options()
@@ -323,7 +323,7 @@ class Method:
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Named scalars that are summed. Denominators come from `batch.totals`."""
         surrogate = losses.clipped_surrogate(
-            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, self.ratio_cap
+            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, batch.ratio_cap
         )
         return {"policy": self.reduce(surrogate, batch)}
 

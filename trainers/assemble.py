@@ -69,6 +69,7 @@ def assemble(
         weights=weights,
         mini_batches=recipe.train.mini_batches,
         max_new_tokens=recipe.train.max_new_tokens,
+        ratio_cap=recipe.train.ratio_cap,
         signals_ready=False,
     )
 

@@ -116,6 +116,9 @@ class Train(Data):
     importance_cap: float | None = Field(None, gt=0)
     """Truncated importance sampling: a token's advantage is multiplied by min(trainer's / engine's probability, this cap)
     (null: off)."""
+    ratio_cap: float | None = Field(None, ge=1)
+    """Upper bound of the importance ratio before a method's own clipping, for every method alike (null: none). It bounds
+    what one token of a bad rollout can do: there the clipped surrogate has no upper bound."""
     checkpoint_every: int = Field(10, gt=0)
     log_rollouts: bool = True
     """Whether token ids, log-probabilities and signals of every step are kept, so that rewards can be recomputed."""

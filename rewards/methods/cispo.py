@@ -25,7 +25,7 @@ class Cispo(Method):
     reduction: Literal["rollout", "token", "constant"] = "token"
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
-        ratio = losses.ratio(now.logp, batch.old_logp, self.ratio_cap).detach()
+        ratio = losses.ratio(now.logp, batch.old_logp, batch.ratio_cap).detach()
         weight = self.weight(ratio, advantage)
         return {"policy": self.reduce(-weight * advantage * now.logp, batch)}
 

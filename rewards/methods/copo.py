@@ -49,7 +49,7 @@ class Copo(Method):
         between = kept["copo.between"] if "copo.between" in kept else self.between(batch)
         weight = (kept["copo.weight"] if "copo.weight" in kept else self.weight(batch))[:, None]
         local, wide = (
-            losses.clipped_surrogate(now.logp, batch.old_logp, a, self.clip_low, self.clip_high, self.ratio_cap)
+            losses.clipped_surrogate(now.logp, batch.old_logp, a, self.clip_low, self.clip_high, batch.ratio_cap)
             for a in (advantage, between[:, None] * batch.mask)
         )
         return {"local": self.reduce(weight * local, batch), "global": self.reduce((1 - weight) * wide, batch)}

@@ -3,6 +3,7 @@
 Paper: arXiv 2605.21467. `v = (1 - p) h` per token, h the input of the output head; `mu+-` the means of v weighted by `|A|` on
 either side. `alpha = sigmoid((|v - mu_other|^2 - |v - mu_own|^2) / gamma)`, gamma the deviation of a side's margins; the
 means are refined `rounds` times with weights `|A| alpha`. `lam = low + (high - low) alpha`, scaled to mean 1; `A' = lam A`.
+The surrogate of a token with A' < 0 is at most `-dual_clip A'`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rewards.method import Batch, Chunk, Pass, method
+from rewards import losses
+from rewards.method import Batch, Chunk, Now, Pass, method
 from rewards.methods.dapo import Dapo
 
 ROWS = 16
@@ -28,13 +30,14 @@ class Delta(Dapo):
     provenance: ClassVar[str] = "code: RUCBM/DelTA"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "dapo",
-        {"low": 1.0, "high": 1.0, "dynamic_sampling": True},
+        {"low": 1.0, "high": 1.0, "dynamic_sampling": True, "dual_clip": None},
     )
 
     dynamic_sampling: bool = False
     low: float = 0.8
     high: float = 1.2
     rounds: int = 1
+    dual_clip: float | None = 10.0
 
     @property
     def scope(self) -> Literal["row", "group", "batch"]:
@@ -54,6 +57,12 @@ class Delta(Dapo):
         if self.low == self.high:
             return shaped
         return shaped * self.weights(shaped, batch)
+
+    def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
+        surrogate = losses.clipped_surrogate(
+            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, batch.ratio_cap, self.dual_clip
+        )
+        return {"policy": self.reduce(surrogate, batch)}
 
     def vectors(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
         """v [n, T, D] of a few rows at a time, 0 outside the mask."""

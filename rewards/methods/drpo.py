@@ -17,8 +17,8 @@ from rewards.method import Batch, Method, Now, method
 
 @method.register("drpo")
 class Drpo(Method):
-    """No ratio and no clipping: `clip_low`, `clip_high`, `reduction` and `ratio_cap` have no effect, and the advantages
-    that are logged (grpo's) do not enter. It never equals grpo; a large `lam` weighs right rollouts alike (DisCO)."""
+    """No ratio and no clipping: `clip_low`, `clip_high`, `reduction` and the recipe's `ratio_cap` have no effect, and the
+    advantages that are logged (grpo's) do not enter. It never equals grpo; a large `lam` weighs right rollouts alike (DisCO)."""
 
     paper: ClassVar[str] = "arXiv 2510.04474"
     provenance: ClassVar[str] = "code: Optimization-AI/DRPO@405f702"

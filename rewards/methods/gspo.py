@@ -30,5 +30,6 @@ class Gspo(Method):
         drift = torch.where(mask, now.logp - batch.old_logp, 0.0).clamp(-20.0, 20.0)
         mean = (drift.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)).detach()
         s = torch.exp(now.logp - now.logp.detach() + mean)
+        s = s if batch.ratio_cap is None else s.clamp(max=batch.ratio_cap)
         surrogate = -torch.minimum(s * advantage, s.clamp(1.0 - self.clip_low, 1.0 + self.clip_high) * advantage)
         return {"policy": self.reduce(surrogate, batch)}

@@ -63,10 +63,10 @@ class LpReg(Method):
         proxy = batch.signals["old.proxy_logp"]
         chosen = self.chosen(now.logp.detach(), proxy, advantage, batch.mask)
         plain = losses.clipped_surrogate(
-            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, self.ratio_cap
+            now.logp, batch.old_logp, advantage, self.clip_low, self.clip_high, batch.ratio_cap
         )
         pull = self.beta * losses.kl_k3(now.logp, proxy).clamp(max=self.k3_max)
-        open_ = pull - advantage * losses.ratio(now.logp, batch.old_logp, self.ratio_cap)
+        open_ = pull - advantage * losses.ratio(now.logp, batch.old_logp, batch.ratio_cap)
         return {"policy": self.reduce(torch.where(chosen, open_, plain), batch)}
 
     def chosen(self, logp: Tensor, proxy: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:

@@ -136,3 +136,14 @@ def test_on_policy_the_gradient_is_minus_the_advantage_whatever_the_clipping() -
 def test_grpo_is_the_default_of_every_method() -> None:
     assert Grpo().settings() == Method().settings()
     assert Grpo().settings()["eps"] == 1e-6 and Grpo().settings()["reduction"] == "rollout"
+
+
+def test_dual_clip_bounds_the_loss_of_bad_tokens_alone() -> None:
+    logp = torch.tensor([[2.5, 2.5, 0.5]]).requires_grad_()
+    advantage = torch.tensor([[-1.0, 1.0, -1.0]])
+    old = torch.zeros(1, 3)
+    found = losses.clipped_surrogate(logp, old, advantage, 0.2, 0.2, dual=10.0)
+    close(found, [[10.0, -1.2, 1.648721]])
+    (slope,) = torch.autograd.grad(found.sum(), logp)
+    close(slope, [[0.0, 0.0, 1.648721]])
+    close(losses.clipped_surrogate(logp, old, advantage, 0.2, 0.2), [[12.182494, -1.2, 1.648721]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -294,3 +295,22 @@ def test_ace() -> None:
     near(advantage_of(made, batch)[:, 0], [1.5, -1.049306, -0.846574, -0.702733])
     summed = make("ace", confidence="sum", confidence_max=1.0)
     near(summed.factor(batch)[1], 1 + float(torch.nn.functional.softplus(torch.tensor(1.0))))
+
+
+@pytest.mark.parametrize("key", ["grpo", "rlfr", "dapo", "gspo", "cispo", "copo", "lp-reg", "delta", "rloo", "dispo"])
+def test_the_recipe_caps_the_ratio_of_every_method(key: str) -> None:
+    """A token with A < 0 whose ratio ran away: without the cap the loss grows with it, with the cap it does not."""
+    options = {"rlfr": {"beta": 0.0}, "copo": {"mode": "local"}, "cispo": {"clip_high": 9.0}}.get(key, {})
+    made = make(key, **options)
+    logp = torch.tensor([[2.0, 2.0], [0.0, 0.0]])
+    signals = {"old.logp": torch.zeros(2, 2), "old.proxy_logp": torch.zeros(2, 2)}
+    batch = make_batch([0, 1], [2, 2], signals=signals)
+    advantage = torch.tensor([[-1.0], [1.0]]) * batch.mask
+    found = []
+    for cap, shift in ((None, 0.0), (None, 0.5), (3.0, 0.0), (3.0, 0.5)):
+        now_ = Now((logp + torch.tensor([[shift], [0.0]])).requires_grad_(), torch.zeros(2, 2))
+        loss = made.loss(now_, advantage, replace(batch, ratio_cap=cap))["policy"]
+        (slope,) = torch.autograd.grad(loss, now_.logp)
+        found.append(float(slope[0].abs().sum()))
+    assert found[2] == found[3], "capped, a further step away changes nothing"
+    assert found[0] > found[2] or found[1] > found[3]

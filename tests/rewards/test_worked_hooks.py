@@ -330,3 +330,12 @@ def test_laser_trains_the_mark_and_leaves_the_policy_loss_alone(tmp_path: Path) 
     assert moved[torch.arange(4), batch.lengths].tolist() == [False, True, True, False]  # two are exact already
     assert int(moved.sum()) == 2
     assert len(next(iter(make("laser", weight=0.0).steps(batch, advantage)))[0].ids[0]) == 3
+
+
+def test_delta_bounds_the_loss_of_bad_tokens() -> None:
+    batch = make_batch([0, 1], [1, 1], signals={"old.logp": torch.zeros(2, 1)})
+    now = Now(torch.tensor([[3.0], [3.0]]), torch.zeros(2, 1))
+    advantage = torch.tensor([[-1.0], [1.0]])
+    near(make("delta").loss(now, advantage, batch)["policy"], (10.0 - 1.28) / 2)
+    plain = make("delta", dual_clip=None).loss(now, advantage, batch)
+    near(plain["policy"], make("dapo").loss(now, advantage, batch)["policy"].item())
