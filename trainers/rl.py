@@ -19,17 +19,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.core import checkpoint
 from harness.core.config import Recipe
 from harness.core.errors import EngineError, TrainingError
 from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
 from harness.rollout.protocols import Encodes, Grades, Tools
 from rewards.method import Batch, Group, Method, Progress
-from trainers import checkpoint
 from trainers.assemble import assemble
 from trainers.batching import Item
 from trainers.context import TrainerContext
 from trainers.gradient import START, Gradient, Tally, advantage_of
+from trainers.interrupts import Interrupts
 from trainers.passes import items, run_passes
 from trainers.policy import Policy
 from trainers.sampling import Sampler, prompts_at
@@ -93,20 +94,28 @@ class Trainer:
         )
         self.gradient = Gradient(parts.policy, parts.method, recipe, parts.seed)
         self.step, self.norm = 0, 0.0
+        self.saved, self.saved_at = 0, time.monotonic()
+        self.interrupts = Interrupts()
         self.validation: float | None = None
         self.seconds: dict[str, float] = {}
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def train(self) -> dict[str, Any]:
-        """Run to the end of the budget; returns what the manifest records."""
-        self.prepare()
+        """Run to the end of the budget; returns what the manifest records. Ctrl-C and SIGTERM leave a checkpoint of the last
+        whole step and raise KeyboardInterrupt."""
+        with Interrupts() as self.interrupts:
+            return self._train()
+
+    def _train(self) -> dict[str, Any]:
+        with self.interrupts.free():
+            self.prepare()
         for _ in self.parts.track(self._until_spent(), f"train {self.method.key}", self.recipe.train.steps):
             self.seconds = {k: v for k, v in self.seconds.items() if k == "checkpoint"}  # of the step before
             self.sampler.start(self.step)
             progress = self.progress()
             with self.phase("collect"):
-                batch = self.collect(progress)
+                batch = self.interruptible(progress)
                 self.parts.engine.rest()
             if self.step == 0:
                 self.check_layout(batch)
@@ -124,11 +133,14 @@ class Trainer:
             self.log(batch, advantage, tallies, learned, kl)
             with self.phase("checkpoint"):
                 self.checkpoint()
+            if self.interrupts.asked:
+                raise KeyboardInterrupt
         return {"steps": self.step, "sampled_tokens": self.sampler.sampled_tokens, "validation": self.validation}
 
     def prepare(self) -> None:
         """Method set-up, resume, weights into the engine, the first-batch check."""
-        state = checkpoint.newest(self.parts.folder / "checkpoints", self.policy.device)
+        self.parts.engine.rest()  # the method's set-up has the device to itself
+        state = checkpoint.newest(self.parts.folder / "checkpoints")
         self.context = TrainerContext(
             policy=self.policy,
             renderer=self.parts.renderer,
@@ -152,6 +164,17 @@ class Trainer:
             self.restore(state)
         self.parts.journal.rewind(self.step)
         self.sync()
+
+    def interruptible(self, progress: Progress) -> Batch:
+        """`collect`, which may be interrupted anywhere: a checkpoint of the step before is left then."""
+        before = self.state()
+        try:
+            with self.interrupts.free():
+                return self.collect(progress)
+        except KeyboardInterrupt:
+            if self.step > self.saved:
+                checkpoint.save(self.parts.folder / "checkpoints", self.step, before)
+            raise
 
     def collect(self, progress: Progress) -> Batch:
         """Rollouts of this step, graded, as a batch."""
@@ -306,9 +329,13 @@ class Trainer:
         return total / max(tokens, 1)
 
     def checkpoint(self) -> None:
-        due = self.step % self.recipe.train.checkpoint_every == 0 or self.spent() >= 1
-        if due:
+        """Every so many steps, every so many minutes, at the end, and when a signal asks the run to stop."""
+        train = self.recipe.train
+        due = self.step % train.checkpoint_every == 0 or self.spent() >= 1 or self.interrupts.asked
+        late = time.monotonic() - self.saved_at >= 60 * train.checkpoint_minutes
+        if due or late:
             checkpoint.save(self.parts.folder / "checkpoints", self.step, self.state())
+            self.saved, self.saved_at = self.step, time.monotonic()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -334,6 +361,7 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.step, self.validation, self.norm = state["step"], state["validation"], state["norm"]
         self.sampler.sampled_tokens = state["sampled_tokens"]
+        self.saved = self.step
 
     def progress(self) -> Progress:
         train = self.recipe.train

@@ -120,6 +120,8 @@ class Train(Data):
     """Upper bound of the importance ratio before a method's own clipping, for every method alike (null: none). It bounds
     what one token of a bad rollout can do: there the clipped surrogate has no upper bound."""
     checkpoint_every: int = Field(10, gt=0)
+    """Steps between checkpoints; one is also written when checkpoint_minutes have passed, and when the run is stopped."""
+    checkpoint_minutes: float = Field(5.0, gt=0)
     log_rollouts: bool = True
     """Whether token ids, log-probabilities and signals of every step are kept, so that rewards can be recomputed."""
 

@@ -6,6 +6,7 @@ Knows no method and no task by name. Gives trainer and evaluator the same render
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -199,7 +200,9 @@ class Runner:
             "peak_bytes": peak.bytes,
             "start": self.shared.start.digest,
         }
-        return write_manifest(job.folder / "train", facts, ["metrics.jsonl"])
+        done = write_manifest(job.folder / "train", facts, ["metrics.jsonl"])
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)  # the policy is saved; nothing is left to resume
+        return done
 
     def _engine(self, path: str, revision: str | None, training: bool) -> Engine:
         from harness.engines import create

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness.core.errors import EngineError, TrainingError
+from harness.core import checkpoint
+from harness.core.errors import EngineError, RunError, TrainingError
 from rewards.method import Method, Now, method
 from tests.trainers.workbench import metrics, recipe, trainer, weights
-from trainers import checkpoint
 
 FLOW = {"offline_epochs": 1, "depth": 1, "width": 32, "update_tokens": 512}
 NOT_NUMBERS = ("seconds/", "lr")
@@ -161,11 +163,17 @@ def test_a_method_that_returns_nan_is_named(tiny_lm: Path, tmp_path: Path) -> No
 def test_a_broken_checkpoint_is_named_and_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, step, {"step": step}, keep=2)
-    assert [f.name for f in sorted(tmp_path.iterdir())] == ["step-000002.pt", "step-000003.pt"]
-    assert checkpoint.newest(tmp_path, torch.device("cpu")) == {"step": 3}
-    (tmp_path / "step-000003.pt").write_bytes(b"torn")
-    with pytest.raises(Exception, match=r"checkpoint .*step-000003.pt cannot be read"):
-        checkpoint.newest(tmp_path, torch.device("cpu"))
+    kept = ["step-000002.pt", "step-000002.sha256", "step-000003.pt", "step-000003.sha256"]
+    assert [f.name for f in sorted(tmp_path.iterdir())] == kept
+    assert checkpoint.newest(tmp_path) == {"step": 3}
+    whole = (tmp_path / "step-000003.pt").read_bytes()
+    for damaged in (b"torn", whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], whole[:-40] + b"\0" + whole[-39:]):
+        (tmp_path / "step-000003.pt").write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"checkpoint .*step-000003.pt cannot be read .*going on from .*000002"):
+            assert checkpoint.newest(tmp_path) == {"step": 2}
+    (tmp_path / "step-000002.pt").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"step-000003.pt cannot be read .*no earlier one is kept"):
+        checkpoint.newest(tmp_path)
 
 
 def test_budget_in_sampled_tokens_ends_the_run(tiny_lm: Path, tmp_path: Path) -> None:
@@ -227,4 +235,37 @@ def test_what_needs_memory_happens_while_the_engine_rests(tiny_lm: Path, tmp_pat
         noted(target, name)
     noted(made, "sync")
     made.train()
-    assert seen == ["sync", "rest", "check_first_batch", "kl_to_start", "sync"]
+    assert seen == ["rest", "sync", "rest", "check_first_batch", "kl_to_start", "sync"]
+
+
+@pytest.mark.parametrize("moment", ["collect", "update"])
+def test_a_stopped_run_loses_no_step_and_goes_on_bitwise(tiny_lm: Path, tmp_path: Path, moment: str) -> None:
+    """SIGTERM while rollouts are drawn ends the run at once, during an update at the end of the step."""
+    settings = recipe("tiny-lm", "train.steps=3", "train.checkpoint_every=100")
+    straight = trainer(tiny_lm, tmp_path / "straight", settings)
+    straight.train()
+    stopped = trainer(tiny_lm, tmp_path / "stopped", settings)
+    inner = getattr(stopped, moment)
+
+    def call(*args: Any) -> Any:
+        if stopped.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(*args)
+
+    setattr(stopped, moment, call)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert [line["step"] for line in metrics(tmp_path / "stopped")] == ([1] if moment == "collect" else [1, 2])
+    resumed = trainer(tiny_lm, tmp_path / "stopped", settings)
+    resumed.train()
+    assert same(weights(straight), weights(resumed))
+    assert comparable(tmp_path / "straight") == comparable(tmp_path / "stopped")
+
+
+def test_checkpoints_come_by_the_clock_too(tiny_lm: Path, tmp_path: Path) -> None:
+    sets = ("train.steps=2", "train.checkpoint_every=100")
+    for minutes, wanted in ((1e-9, 2), (1e9, 1)):
+        folder = tmp_path / str(minutes)
+        trainer(tiny_lm, folder, recipe("tiny-lm", *sets, f"train.checkpoint_minutes={minutes}")).train()
+        assert len(list((folder / "checkpoints").glob("*.pt"))) == wanted
