@@ -58,9 +58,14 @@ def clipped_surrogate(
 
 
 def kl_k3(logp: Tensor, reference: Tensor) -> Tensor:
-    """The k3 estimate of KL(policy || reference) per token, `exp(d) - d - 1` with `d = reference - logp`, never negative."""
-    d = torch.clamp(reference - logp, -20.0, 20.0)
-    return torch.exp(d) - d - 1.0
+    """The k3 estimate of KL(policy || reference) per token, `exp(d) - d - 1` with `d = reference - logp`, never negative.
+
+    Above `d = 20` the exponential goes on along its tangent, so that value and gradient stay finite and still pull back.
+    Source: Schulman, "Approximating KL divergence" (2020).
+    """
+    d = reference - logp
+    far = d > 20.0
+    return torch.exp(torch.where(far, 20.0, d)) * torch.where(far, d - 19.0, 1.0) - d - 1.0
 
 
 def reduce_tokens(

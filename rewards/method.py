@@ -232,6 +232,12 @@ class Context(Protocol):
         ...
 
 
+def mean_of(values: Tensor, batch: Batch, reduction: str) -> Tensor:
+    """Values [B, T] as a scalar, over all graded rows of the mini-batch that the rows belong to."""
+    total = batch.totals
+    return losses.reduce_tokens(values, batch.mask, reduction, total.rollouts, total.tokens, batch.max_new_tokens)
+
+
 class Method:
     """Base of methods; as it stands it is GRPO with a clipped surrogate. Options are annotated class attributes.
 
@@ -328,10 +334,8 @@ class Method:
         return {"policy": self.reduce(surrogate, batch)}
 
     def reduce(self, values: Tensor, batch: Batch) -> Tensor:
-        total = batch.totals
-        return losses.reduce_tokens(
-            values, batch.mask, self.reduction, total.rollouts, total.tokens, batch.max_new_tokens
-        )
+        """Values [B, T] as the scalar that `reduction` names; the denominators are the mini-batch's."""
+        return mean_of(values, batch, self.reduction)
 
     def learn(self, batch: Batch, ctx: Context) -> dict[str, float]:
         """Train the method's own networks, once per rollout batch; returns metrics."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.core.config import Recipe
 from harness.core.errors import TrainingError
 from rewards import losses
-from rewards.method import Batch, Method, Now, Pass, Pending
+from rewards.method import Batch, Method, Now, Pass, Pending, mean_of
 from trainers.batching import MicroBatch, gather, scatter
 from trainers.passes import Reading, fill, items, layer_indices, read
 from trainers.policy import Output, Policy
@@ -27,13 +27,17 @@ START = Pass(name="start", weights="start")
 
 @dataclass
 class Tally:
-    """What a step reports: summed loss terms, ratio statistics, rows that were in the backward pass."""
+    """What a step reports: summed loss terms, ratio statistics, rows that were in the backward pass.
+
+    `forwarded`: the rows of the batch whose old log-probabilities this step read; None: those of all graded rows.
+    """
 
     terms: dict[str, float] = field(default_factory=dict)
     ratio_sum: float = 0.0
     ratio_max: float = 0.0
     tokens: int = 0
     rows: int = 0
+    forwarded: tuple[int, ...] | None = None
 
     def add(self, terms: dict[str, Tensor]) -> None:
         for name, value in terms.items():
@@ -79,7 +83,8 @@ class Gradient:
         terms = dict(self.method.loss(now, advantage, batch))
         if self.recipe.train.kl:
             penalty = losses.kl_k3(now.logp, batch.signals["start.logp"])
-            terms["kl"] = self.recipe.train.kl * self.method.reduce(penalty, batch)
+            # over all graded rows, also where the method's own mean runs over some of them
+            terms["kl"] = self.recipe.train.kl * mean_of(penalty, batch, self.method.reduction)
         for name, value in terms.items():
             if not torch.isfinite(value):
                 raise TrainingError(
@@ -104,7 +109,7 @@ class Gradient:
         plan = self.policy.plan(items(batch, rows), self.budget)
         if splits_groups(plan, batch) and not (early is not None and self.row_wise()):
             return None
-        tally = Tally(rows=len(rows))
+        tally = Tally(rows=len(rows), forwarded=tuple(rows))
         signals: dict[str, Tensor] = {}
         advantage = torch.zeros(batch.ids.shape, device=batch.ids.device) if early is None else early
         layers = layer_indices(pass_.hidden, self.policy.layers)
@@ -119,12 +124,7 @@ class Gradient:
                 with torch.no_grad():
                     advantage[index] = advantage_of(self.method, part)
             self._backward_part(out, mb, part, advantage[index], tally)
-        if not signals:
-            signals = {
-                "old.logp": torch.zeros_like(batch.engine_logp),
-                "old.entropy": torch.zeros_like(batch.engine_logp),
-            }
-        return batch.with_signals(signals), advantage, tally
+        return (batch.with_signals(signals) if signals else unread(batch)), advantage, tally
 
     def grouped(self, batch: Batch, advantage: Tensor) -> Tally | None:
         """The loss per micro-batch of whole groups; None when a group would be split and the loss must not be."""
@@ -150,7 +150,9 @@ class Gradient:
         terms = self.loss(Now(logp, entropy), advantage, batch)
         tally = Tally()
         tally.add(terms)
-        tally.ratios(logp, batch.old_logp, batch.mask)
+        seen = torch.zeros_like(batch.graded)
+        seen[rows] = True
+        tally.ratios(logp, batch.old_logp, batch.mask & seen[:, None])
         gradients = torch.autograd.grad(sum(terms.values(), logp.sum() * 0), (logp, entropy), allow_unused=True)
         by_logp, by_entropy = (torch.zeros_like(logp) if g is None else g for g in gradients)
         kept = [r for r in rows if bool((by_logp[r] != 0).any() or (by_entropy[r] != 0).any())]
@@ -195,6 +197,12 @@ class Gradient:
         tally.ratios(now.logp, part.old_logp, part.mask)
         total = sum(terms.values(), now.logp.sum() * 0)
         total.backward()
+
+
+def unread(batch: Batch) -> Batch:
+    """The batch of a step in which no row is in a forward pass: its readings are zeros, which no statistic counts."""
+    zeros = torch.zeros_like(batch.engine_logp)
+    return batch.with_signals({"old.logp": zeros, "old.entropy": zeros.clone()})
 
 
 def importance(old_logp: Tensor, engine_logp: Tensor, cap: float) -> Tensor:

@@ -29,7 +29,7 @@ from rewards.method import Batch, Group, Method, Progress
 from trainers.assemble import assemble
 from trainers.batching import Item
 from trainers.context import TrainerContext
-from trainers.gradient import START, Gradient, Tally, advantage_of
+from trainers.gradient import START, Gradient, Tally, advantage_of, unread
 from trainers.interrupts import Interrupts
 from trainers.passes import items, run_passes
 from trainers.policy import Policy
@@ -125,7 +125,7 @@ class Trainer:
                 learned = self.method.learn(batch, self.context) if tallies else {}
             self.step += 1
             with self.phase("kl"):
-                kl = self.measured_kl(batch)
+                kl = self.measured_kl(batch) if tallies else None
             with self.phase("sync"):
                 self.sync()
             with self.phase("validate"):
@@ -194,11 +194,10 @@ class Trainer:
             self.policy.check_first_batch(mb)
 
     def update(self, batch: Batch) -> tuple[Batch, Tensor, list[Tally]]:
-        """Gradients and optimiser steps: the cheapest of the equal ways that applies. A batch of which nothing could be
-        graded takes none."""
+        """Gradients and optimiser steps: the cheapest of the equal ways that applies. None without a graded rollout."""
         if not bool(batch.graded.any()):
-            zeros = torch.zeros_like(batch.engine_logp)
-            return batch.with_signals({"old.logp": zeros, "old.entropy": zeros}), zeros, []
+            self.norm = 0.0
+            return unread(batch), torch.zeros_like(batch.engine_logp), []
         if self.gradient.one_forward():
             self.optimiser.zero_grad(set_to_none=True)
             done = self.gradient.single(batch)

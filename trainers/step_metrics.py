@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.core.records import Status
+from rewards import losses
 from rewards.method import Batch
 from trainers.gradient import Tally
 
@@ -16,7 +17,8 @@ def step_metrics(
     batch: Batch, advantage: Tensor, tallies: Sequence[Tally], kl: float | None
 ) -> dict[str, float | None]:
     """Means are over graded rollouts unless the name says otherwise; `entropy` and `engine_*` are per token over the
-    rollouts that were in a forward pass (nats); `engine_kl` is the k3 estimate of KL(engine || trainer)."""
+    rollouts that were in a forward pass (nats; absent where there was none); `engine_kl` is the k3 estimate of
+    KL(engine || trainer)."""
     graded = batch.graded
     count = max(int(graded.sum()), 1)
     lengths = torch.tensor([float(len(r.token_ids)) for r in batch.rollouts])
@@ -35,14 +37,14 @@ def step_metrics(
         "advantage_abs": float(advantage.abs().sum()) / max(float(batch.mask.sum()), 1.0),
         "kl_start": kl,
     }
-    seen = batch.mask & (batch.signals["old.logp"] != 0)
+    seen = batch.mask & _forwarded(batch, tallies)[:, None]
     if bool(seen.any()):
         difference = (batch.old_logp - batch.engine_logp)[seen]
         found |= {
             "entropy": float(batch.signals["old.entropy"][seen].mean()) if "old.entropy" in batch.signals else None,
             "engine_mismatch_mean": float(difference.abs().mean()),
             "engine_mismatch_max": float(difference.abs().max()),
-            "engine_kl": float((difference.exp() - difference - 1).mean()),
+            "engine_kl": float(losses.kl_k3(batch.engine_logp, batch.old_logp)[seen].mean()),
         }
     tokens = sum(t.tokens for t in tallies)
     terms = sorted({name for t in tallies for name in t.terms})
@@ -56,6 +58,17 @@ def step_metrics(
         "optimiser_steps": float(len(tallies)),
     }
     return found
+
+
+def _forwarded(batch: Batch, tallies: Sequence[Tally]) -> Tensor:
+    """Rows [B] whose old log-probabilities are known: all graded ones, unless the step left some out of its forward."""
+    if not tallies:
+        return torch.zeros_like(batch.graded)
+    if tallies[0].forwarded is None:
+        return batch.graded
+    rows = torch.zeros_like(batch.graded)
+    rows[list(tallies[0].forwarded)] = True
+    return rows
 
 
 def active_groups(advantage: Tensor, group: Tensor) -> float:

@@ -147,3 +147,17 @@ def test_dual_clip_bounds_the_loss_of_bad_tokens_alone() -> None:
     (slope,) = torch.autograd.grad(found.sum(), logp)
     close(slope, [[0.0, 0.0, 1.648721]])
     close(losses.clipped_surrogate(logp, old, advantage, 0.2, 0.2), [[12.182494, -1.2, 1.648721]])
+
+
+def test_k3_is_finite_and_pulls_back_from_any_distance() -> None:
+    logp = torch.tensor([-100.0, -30.0, -1.0, -0.5, 0.0], requires_grad=True)
+    reference = torch.tensor([0.0, 0.0, -1.0, -2.0, -60.0])
+    value = losses.kl_k3(logp, reference)
+    (slope,) = torch.autograd.grad(value.sum(), logp)
+    assert bool(torch.isfinite(value).all()) and bool(torch.isfinite(slope).all())
+    d = (reference - logp).detach()
+    near = d.abs() <= 20
+    torch.testing.assert_close(value[near].detach(), d[near].exp() - d[near] - 1)
+    assert bool((slope[:2] < 0).all())  # far below the reference: up again
+    assert bool((slope[3:] > 0).all())  # above it: down again
+    assert float(slope[2]) == 0.0
