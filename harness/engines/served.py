@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,18 @@ class ServedEngine(Engine):
 
     options = ("server", "seeded")
 
-    def __init__(
-        self, folder: str | Path, server: str, names: Sequence[str] = (), batch: int = 64, seeded: bool = True
-    ):
-        """`folder`: the policy's own files, for its tokenizer; `names`: what the server may call it, beside the folder.
+    def __init__(self, folder: str | Path, server: str, hub_name: str = "", batch: int = 64, seeded: bool = True):
+        """`folder`: the policy's own files; `hub_name`: its name there, where it comes from the hub.
 
-        Raises EngineError when the server does not answer or serves another policy.
+        Raises EngineError when the server does not answer or does not serve this policy.
         """
         self.folder, self.batch, self.seeded = Path(folder), batch, seeded
         self.server = server.rstrip("/").removesuffix("/v1")
         self.codec, _, self.multimodal = read_policy(self.folder, None)
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        self.model, self.context = self._served([str(folder), self.folder.name, *names])
+        self.model, self.context = self._served(hub_name)
         self.release = str(self._call("/version", None, 30.0).get("version", "unknown"))
+        self.precision = self._precision()
 
     @classmethod
     def open(
@@ -71,21 +71,35 @@ class ServedEngine(Engine):
         """The engine over the server that serves the policy at `path`. Raises ConfigError for an adapter folder."""
         from harness.models import hub
 
-        folder, _ = hub.resolve(path, revision)
+        folder, origin = hub.resolve(path, revision)
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{path} is an adapter, the server needs a whole policy", "serve and name the merged one")
-        return cls(folder, names=(str(path), Path(path).name), batch=batch, **settings)
+        return cls(folder, hub_name=origin.rpartition("@")[0], batch=batch, **settings)
 
-    def _served(self, names: Sequence[str]) -> tuple[str, int]:
-        """The server's name of the policy and its context."""
+    def _served(self, hub_name: str) -> tuple[str, int]:
+        """The server's name of the policy and its context. What the server calls it is no proof: every run's policy lies in
+        a folder of the same name. It counts where the weights come from."""
         found = self._call("/v1/models", None, 30.0).get("data", [])
         for entry in found:
-            if entry.get("id") in names or entry.get("root") in names:
+            if same_policy(str(entry.get("root") or ""), self.folder, hub_name):
                 return str(entry["id"]), int(entry.get("max_model_len") or 0)
-        known = ", ".join(str(entry.get("id")) for entry in found) or "nothing"
+        known = ", ".join(f"{entry.get('id')} from {entry.get('root')}" for entry in found) or "nothing"
         raise EngineError(
-            f"{self.server} serves {known}, not {names[-1]}", f"start it with --served-model-name {names[-1]}"
+            f"{self.server} serves {known}, not the policy in {self.folder}",
+            f"start it with: vllm serve {hub_name or self.folder}",
         )
+
+    def _precision(self) -> dict[str, str]:
+        """Number format and quantisation, where the server tells them (with VLLM_SERVER_DEV_MODE=1), else "unknown"."""
+        try:
+            said = str(self._call("/server_info", None, 30.0).get("vllm_config", ""))
+        except EngineError:
+            said = ""
+        found = {
+            "dtype": re.search(r"(?:^|, )dtype=(?:torch\.)?(\w+)", said),
+            "quantisation": re.search(r"(?:^|, )quantization=(\w+)", said),
+        }
+        return {name: match[1].lower() if match else "unknown" for name, match in found.items()}
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Rollout]:
         """The rollouts of each prompt as its last one finishes; `batch` prompts are with the server at a time. Raises
@@ -176,7 +190,28 @@ class ServedEngine(Engine):
         raise ConfigError("a served engine cannot train", "leave engine.server out, or evaluate with --policy")
 
     def describe(self) -> dict[str, Any]:
-        return {"engine": "served", "vllm": self.release}
+        return {"engine": "served", "vllm": self.release, **self.precision}
+
+
+def same_policy(root: str, folder: Path, hub_name: str) -> bool:
+    """Whether a server that loaded `root` serves the policy in `folder`: the same folder, the same hub name, or a copy.
+
+    A relative path says nothing here: the server may have been started anywhere.
+    """
+    from harness.core.errors import ModelError
+    from harness.models import loading
+
+    if hub_name and root == hub_name:
+        return True
+    place = Path(root)
+    if not place.is_absolute() or not place.is_dir():
+        return False
+    if place.resolve() == folder.resolve():
+        return True
+    try:
+        return loading.digest(place) == loading.digest(folder)
+    except ModelError:
+        return False
 
 
 def _text(prompt: Prompt) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_SERVER_DEV_MODE": "1",
     }
     log = (folder.parent / "server.log").open("wb")
     server = subprocess.Popen(
@@ -110,7 +111,7 @@ def wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def opened(serving: Serving, **settings: Any) -> ServedEngine:
-    return ServedEngine(serving.folder, serving.address, names=("lively",), **settings)
+    return ServedEngine(serving.folder, serving.address, **settings)
 
 
 def test_text_and_pictures_get_the_answers_that_transformers_gives(serving: Serving) -> None:
@@ -142,11 +143,14 @@ def test_prompts_that_the_server_reads_otherwise_are_an_error(serving: Serving) 
 
 
 def test_a_server_of_another_policy_is_refused_and_none_can_train(serving: Serving, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="serves lively, not other: start it with --served-model-name other"):
-        ServedEngine(serving.folder, serving.address, names=("other",))._served(["other"])
+    other = lively("tiny-vl", tmp_path / "other", scale=0.2)
+    assert other.name == serving.folder.name
+    with pytest.raises(EngineError, match=rf"serves lively from {serving.folder}, not the policy in {other}: start it"):
+        ServedEngine(other, serving.address)
     engine = create("vllm", path=serving.folder, settings={"server": serving.address, "seeded": False})
     assert isinstance(engine, ServedEngine), "the served root is the folder itself"
     assert engine.describe()["engine"] == "served"
+    assert engine.describe()["dtype"] == "float32" and engine.describe()["quantisation"] == "none"
     with pytest.raises(ConfigError, match="cannot train"):
         engine.sync([], 1)
     filling = replace(serving.prompts[0], ids=(70,) * 512)

@@ -6,6 +6,7 @@ The protocol itself is tested against a real server in tests/vllm.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from harness.core.errors import EngineError
 from harness.core.records import Prompt, Sampling
 from harness.engines.base import Request
-from harness.engines.served import ServedEngine
+from harness.engines.served import ServedEngine, same_policy
 
 
 class StandIn(ThreadingHTTPServer):
@@ -29,6 +30,7 @@ class StandIn(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.broken: set[int] = set()
+        self.root, self.config = "", ""
         self.seconds, self.running, self.most, self.asked = 0.02, 0, 0, 0
         self.lock = threading.Lock()
 
@@ -37,8 +39,14 @@ class Handler(BaseHTTPRequestHandler):
     server: StandIn
 
     def do_GET(self) -> None:
-        known = {"/v1/models": {"data": [{"id": "tiny-lm", "max_model_len": 256}]}, "/version": {"version": "0"}}
-        self.answer(known[self.path])
+        card = {"id": "policy", "root": self.server.root, "max_model_len": 256}
+        known = {"/v1/models": {"data": [card]}, "/version": {"version": "0"}}
+        if self.server.config:
+            known["/server_info"] = {"vllm_config": self.server.config}
+        if self.path in known:
+            self.answer(known[self.path])
+        else:
+            self.send_error(404)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -81,7 +89,8 @@ def server() -> Iterator[StandIn]:
 
 
 def opened(server: StandIn, folder: Path) -> ServedEngine:
-    return ServedEngine(folder, f"http://127.0.0.1:{server.server_port}", names=("tiny-lm",), batch=4)
+    server.root = server.root or str(folder)
+    return ServedEngine(folder, f"http://127.0.0.1:{server.server_port}", batch=4)
 
 
 def request(number: int) -> Request:
@@ -118,3 +127,46 @@ def test_a_refused_prompt_does_not_cost_the_answers_that_are_on_their_way(
             seen.append(rollout.prompt_id)
     assert {"0", "1", "2"} <= set(seen), "asked before it, answered after it"
     assert server.asked <= 8, "nothing further is asked"
+
+
+def test_another_runs_policy_is_refused_whatever_it_is_called(
+    server: StandIn, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Finding 5: every run's folder is called `policy`, and a server is free to call itself so."""
+    ours = Path(shutil.copytree(tiny_folders["tiny-lm"], tmp_path / "a" / "policy"))
+    theirs = Path(shutil.copytree(ours, tmp_path / "b" / "policy"))
+    weights = theirs / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    server.root = str(theirs)
+    with pytest.raises(EngineError, match=f"serves policy from {theirs}, not the policy in {ours}: start it with"):
+        opened(server, ours)
+    server.root = "policy"
+    with pytest.raises(EngineError, match="serves policy from policy, not the policy in"):
+        opened(server, ours)
+
+
+def test_a_copy_of_the_policy_and_its_hub_name_are_accepted(
+    server: StandIn, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    server.root = str(shutil.copytree(tiny_folders["tiny-lm"], tmp_path / "copy"))
+    assert opened(server, tiny_folders["tiny-lm"]).model == "policy"
+    assert same_policy("made/up", tiny_folders["tiny-lm"], "made/up")
+    assert not same_policy("made/up", tiny_folders["tiny-lm"], "")
+
+
+@pytest.mark.parametrize(
+    ("said", "dtype", "quantisation"),
+    [
+        ("model='m', dtype=torch.bfloat16, max_seq_len=9, quantization=None, kv_cache_dtype=auto", "bfloat16", "none"),
+        ("model='m', kv_cache_dtype=fp8, dtype=torch.float16, quantization=awq_marlin", "float16", "awq_marlin"),
+        ("", "unknown", "unknown"),
+    ],
+)
+def test_the_servers_precision_is_part_of_what_was_evaluated(
+    server: StandIn, tiny_folders: dict[str, Path], said: str, dtype: str, quantisation: str
+) -> None:
+    server.config = said
+    found = opened(server, tiny_folders["tiny-lm"]).describe()
+    assert (found["dtype"], found["quantisation"]) == (dtype, quantisation)
