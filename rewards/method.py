@@ -7,7 +7,7 @@ a collective. Nothing here draws from the global random stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_type_hints
@@ -27,11 +27,14 @@ from rewards.support.signals import View as View
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Denominators of the whole mini-batch over all ranks: graded rollouts, their response tokens, their groups."""
+    """Denominators of the whole mini-batch over all ranks: graded rollouts, their response tokens, their groups; and how
+    many of the rollouts and of the tokens belong to truncated responses, for methods that leave these out."""
 
     rollouts: float
     tokens: float
     groups: float
+    truncated_rollouts: float = 0.0
+    truncated_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,13 +147,19 @@ class Batch:
             spans={k: v[rows] for k, v in self.spans.items()},
             stored={k: v[rows.to(v.device)] for k, v in self.stored.items()},
         )
-        return part if keep_totals else replace(part, totals=totals(part.mask, part.graded, part.group))
+        return part if keep_totals else replace(part, totals=totals(part.mask, part.graded, part.group, part.truncated))
 
 
-def totals(mask: Tensor, graded: Tensor, group: Tensor) -> Totals:
-    """Denominators of these rows: only graded ones count."""
-    kept = group[graded]
-    return Totals(float(graded.sum()), float(mask[graded].sum()), float(torch.unique(kept).numel()))
+def totals(mask: Tensor, graded: Tensor, group: Tensor, truncated: Tensor | None = None) -> Totals:
+    """Denominators of these rows: only graded ones count. truncated [B]: None where no row is."""
+    cut = torch.zeros_like(graded) if truncated is None else graded & truncated
+    return Totals(
+        rollouts=float(graded.sum()),
+        tokens=float(mask[graded].sum()),
+        groups=float(torch.unique(group[graded]).numel()),
+        truncated_rollouts=float(cut.sum()),
+        truncated_tokens=float(mask[cut].sum()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,18 @@ class Group:
     verdicts: tuple[Verdict, ...]
     components: tuple[Mapping[str, float], ...]
     train: bool = True
+
+
+class Draws(Protocol):
+    """What `collect` samples with. A resumed run repeats both calls: they are functions of run seed, step and call."""
+
+    def __call__(self, draws: Sequence[Draw]) -> list[Group]:
+        """Renders, samples and grades; a group for every draw whose prompt is not too long, in their order."""
+        ...
+
+    def further(self, count: int) -> list[Example]:
+        """At most `count` further prompts of the training set, none of which this step has had; fewer where it is used up."""
+        ...
 
 
 class Context(Protocol):
@@ -300,10 +321,8 @@ class Method:
     def setup(self, ctx: Context) -> None:
         """Once, also before a resume: build `networks` and `optimisers`."""
 
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
-        """Rollouts of this step; may call `draw` again."""
+    def collect(self, draw: Draws, prompts: Sequence[Example], progress: Progress) -> list[Group]:
+        """Rollouts of this step; may call `draw` again, and ask `draw.further(n)` for more prompts."""
         return draw([Draw(example=e) for e in prompts])
 
     def reward(self, batch: Batch) -> Tensor:

@@ -64,7 +64,7 @@ def assemble(
         components=named,
         **_on(device, tensors),
         spans={k: v.to(device) for k, v in spans([g.rollouts[i] for g, i in rows], decode).items()},
-        totals=totals(mask, graded, group),
+        totals=totals(mask, graded, group, tensors["truncated"]),
         progress=progress,
         weights=weights,
         mini_batches=recipe.train.mini_batches,

@@ -85,7 +85,11 @@ class Trainer:
         recipe = parts.recipe
         self.parts, self.recipe, self.method, self.policy = parts, recipe, parts.method, parts.policy
         self.sampler = Sampler(
-            Tools(parts.renderer, parts.engine, parts.verifier), recipe, parts.seed, parts.task_version
+            Tools(parts.renderer, parts.engine, parts.verifier),
+            recipe,
+            parts.seed,
+            parts.task_version,
+            parts.examples,
         )
         parameters = [p for _, p in parts.policy.trainable()]
         settings = recipe.optimiser

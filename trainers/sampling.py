@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -51,16 +52,35 @@ class Sampler:
     sampled_tokens: of all steps. dropped: ids of this step's prompts that were too long.
     """
 
-    def __init__(self, tools: Tools, recipe: Recipe, seed: int, task_version: int = 1) -> None:
-        self.recipe, self.seed, self.renderer = recipe, seed, tools.renderer
+    def __init__(
+        self, tools: Tools, recipe: Recipe, seed: int, task_version: int = 1, examples: Sequence[Example] = ()
+    ) -> None:
+        self.recipe, self.seed, self.renderer, self.examples = recipe, seed, tools.renderer, examples
         self.loop = RolloutLoop(tools, recipe.rendering.max_prompt_tokens, task_version, TRAINING)
         self.sampled_tokens = 0
         self.dropped: list[str] = []
         self._step, self._calls = 0, 0
+        self._further: Iterator[Example] = iter(())
 
     def start(self, step: int) -> None:
         """A new step: its draws get streams of their own, so that a resumed step repeats them."""
         self._step, self._calls, self.dropped = step, 0, []
+        self._further = self._rest_of_the_set()
+
+    def further(self, count: int) -> list[Example]:
+        """At most `count` further prompts of the training set, each once in a step and none of the step's own. Their order
+        is a function of (seed, step), so that a resumed step repeats them and the order of the steps stays every method's."""
+        return list(islice(self._further, count))
+
+    def _rest_of_the_set(self) -> Iterator[Example]:
+        if not self.examples:
+            return
+        count = self.recipe.train.prompts_per_step
+        own = {e.id for e in prompts_at(self.examples, self.seed, self._step, count)}
+        generator = torch.Generator().manual_seed(stable_seed("further", self.seed, self._step))
+        for place in torch.randperm(len(self.examples), generator=generator).tolist():
+            if self.examples[place].id not in own:
+                yield self.examples[place]
 
     def __call__(self, draws: Sequence[Draw]) -> list[Group]:
         """A group for every draw whose prompt is not too long, in their order; rollouts by sample index, whatever the

@@ -292,7 +292,7 @@ def _cut(batch: Batch, length: int) -> Batch:
         stored=stored,
         spans={k: torch.full_like(v, -1) for k, v in batch.spans.items()},
     )
-    return replace(cut, totals=totals(cut.mask, cut.graded, cut.group))
+    return replace(cut, totals=totals(cut.mask, cut.graded, cut.group, cut.truncated))
 
 
 def _all(batch: Batch, value: float) -> Batch:
@@ -305,20 +305,29 @@ def _graded(batch: Batch, keep: Callable[[Tensor], Tensor]) -> Batch:
     graded = keep(torch.arange(len(batch.rollouts)))
     seen = batch.mask & graded[:, None]
     return replace(
-        batch, graded=graded, mask=seen, outcome=batch.outcome * graded, totals=totals(seen, graded, batch.group)
+        batch,
+        graded=graded,
+        mask=seen,
+        outcome=batch.outcome * graded,
+        totals=totals(seen, graded, batch.group, batch.truncated),
     )
 
 
 def _alone(batch: Batch) -> Batch:
     group = torch.arange(len(batch.rollouts))
-    return replace(batch, group=group, totals=totals(batch.mask, batch.graded, group))
+    return replace(batch, group=group, totals=totals(batch.mask, batch.graded, group, batch.truncated))
+
+
+def _truncated(batch: Batch) -> Batch:
+    cut = torch.ones_like(batch.truncated)
+    return replace(batch, truncated=cut, totals=totals(batch.mask, batch.graded, batch.group, cut))
 
 
 ODD: dict[str, Callable[[Batch], Batch]] = {
     "a group that is all right": lambda b: _all(b, 1.0),
     "a group that is all wrong": lambda b: _all(b, 0.0),
     "one-token responses": lambda b: _cut(b, 1),
-    "all truncated": lambda b: replace(b, truncated=torch.ones_like(b.truncated)),
+    "all truncated": _truncated,
     "partly ungraded rows": lambda b: _graded(b, lambda i: i % 3 != 1),
     "nothing graded": lambda b: _graded(b, lambda i: i < 0),
     "groups of one": _alone,

@@ -6,12 +6,12 @@ in the prompt, then half, then three quarters; the hinted prompt and its rollout
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.core.records import Example, Message, Side, Text
-from rewards.method import Draw, Group, Method, Progress, method
+from rewards.method import Draw, Draws, Group, Method, Progress, method
 
 
 @method.register("ghpo")
@@ -25,9 +25,7 @@ class Ghpo(Method):
 
     stages: tuple[float, ...] = (0.25, 0.5, 0.75)
 
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
+    def collect(self, draw: Draws, prompts: Sequence[Example], progress: Progress) -> list[Group]:
         original = {e.id: e for e in prompts}
         groups = {g.example.id: g for g in draw([Draw(example=e) for e in prompts])}
         for stage in self.stages:

@@ -2,19 +2,19 @@
 
 Paper: arXiv 2605.07579. `phi = [mean state of the last tokens of the prompt; of the response; mean, max, std of its
 entropy]` of one layer; `A_i = R_i - g(phi_j)`, j the other rollout, so that the baseline does not know R_i. g: standardised
-ridge regression, clipped to [0, 1], refitted after every step on the last batches; phi_j has R_i as its target.
+ridge regression, clipped to what the recipe pays, refitted after every step on the last batches; phi_j has R_i as its target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from harness.core.records import Example
-from rewards.method import Batch, Chunk, Context, Draw, Group, Method, Pass, Progress, method
+from rewards.method import Batch, Chunk, Context, Draw, Draws, Group, Method, Pass, Progress, method
 from rewards.support.ridge import Ridge
 
 
@@ -45,9 +45,7 @@ class Poise(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", hidden=(self.layer,), tail=self.tokens - 1, read="features", rows=("phi",)),)
 
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
+    def collect(self, draw: Draws, prompts: Sequence[Example], progress: Progress) -> list[Group]:
         return draw([Draw(example=e, n=self.rollouts) for e in prompts])
 
     def features(self, chunk: Chunk) -> dict[str, Tensor]:
@@ -70,9 +68,15 @@ class Poise(Method):
         if self._probe is None:
             values = (reward * batch.graded).sum() / batch.graded.sum().clamp(min=1) * torch.ones_like(reward)
         else:
-            values = self._probe(batch.signals["old.phi"]).clamp(0.0, 1.0).to(reward.dtype)
+            values = self._predict(batch.signals["old.phi"], batch).to(reward.dtype)
         baseline = others @ values
         return ((reward - baseline) * (others.sum(-1) > 0))[:, None] * batch.mask
+
+    def _predict(self, phi: Tensor, batch: Batch) -> Tensor:
+        """g [n], within what the recipe can pay: components lie in [0, 1], so the bounds are sums of weights."""
+        assert self._probe is not None
+        low, high = (sum(sign * max(sign * w, 0.0) for w in batch.weights.values()) for sign in (-1.0, 1.0))
+        return self._probe(phi).clamp(low, high)
 
     def learn(self, batch: Batch, ctx: Context) -> dict[str, float]:
         """Refit the probe on this batch and those before it; its error is that of the fit that the step used."""
@@ -81,7 +85,7 @@ class Poise(Method):
         phi, target = batch.signals["old.phi"][rows], (others @ reward)[rows]
         metrics = {}
         if self._probe is not None and bool(rows.any()):
-            metrics["probe_error"] = float((self._probe(phi).clamp(0, 1) - target).square().mean())
+            metrics["probe_error"] = float((self._predict(phi, batch) - target).square().mean())
         if bool(rows.any()):
             self._seen = [*self._seen, (phi.cpu(), target.cpu())][-(self.buffer + 1) :]
             x, y = (torch.cat(parts) for parts in zip(*self._seen, strict=True))

@@ -7,14 +7,14 @@ whenever validation accuracy does not improve, up to `eta_max`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.core.records import Example
-from rewards.method import Batch, Draw, Group, Progress, method
+from rewards.method import Batch, Draw, Draws, Group, Progress, method
 from rewards.methods.dapo import Dapo
 
 
@@ -38,9 +38,7 @@ class Pppo(Dapo):
         self._seen: float | None = None
         self._right: dict[str, float] = {}
 
-    def collect(
-        self, draw: Callable[[Sequence[Draw]], list[Group]], prompts: Sequence[Example], progress: Progress
-    ) -> list[Group]:
+    def collect(self, draw: Draws, prompts: Sequence[Example], progress: Progress) -> list[Group]:
         self._advance(progress.validation)
         groups = super().collect(draw, prompts, progress)
         self._right = {}

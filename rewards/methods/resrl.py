@@ -2,7 +2,8 @@
 
 Paper: ResRL, ICML 2026. Per prompt with right and wrong rollouts, x = LayerNorm of the state before the last layer; mu and V
 are mean and leading singular directions of right rollouts' tokens. Wrong tokens: `d = |(I - V V^T)(x - mu)|^2 / D`,
-`w = w_min + (1 - w_min) clip((d - q_low) / (q_high - q_low), 0, 1)`; `A' = w A`, right rollouts `positive A`.
+`w = w_min + (1 - w_min) clip((d - q_low) / (q_high - q_low), 0, 1)`; `A' = w A`, right rollouts `positive A`. The outcome of a
+right rollout counts `1 - brevity` at the longest length, and 1 up to `brevity_from` of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Resrl(Method):
 
     paper: ClassVar[str] = "ResRL, ICML 2026"
     provenance: ClassVar[str] = "code: 1229095296/ResRL@58d7d5d"
-    identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"positive": 1.0, "w_min": 1.0})
+    identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
+        "grpo",
+        {"positive": 1.0, "w_min": 1.0, "brevity": 0.0},
+    )
 
     positive: float = 0.1
     w_min: float = 0.1
@@ -34,6 +38,8 @@ class Resrl(Method):
     low: float = 0.2
     high: float = 0.8
     tokens: int = 4096
+    brevity: float = 0.3
+    brevity_from: float = 3500 / 4096
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -43,6 +49,12 @@ class Resrl(Method):
         """`latent` [b, S, D]: the normalised state that predicts each token, on the host where there is a device."""
         states = next(iter(chunk.hidden.values()))[:, :-1]
         return {"latent": torch.nn.functional.layer_norm(states.float(), states.shape[-1:]).to(states.dtype).cpu()}
+
+    def reward(self, batch: Batch) -> Tensor:
+        """[B]; what a right rollout loses for its length is a share of the recipe's outcome weight."""
+        free = self.brevity_from * batch.max_new_tokens
+        over = ((batch.lengths - free) / max(batch.max_new_tokens - free, 1e-9)).clamp(0.0, 1.0)
+        return super().reward(batch) - batch.weight_of("outcome") * self.brevity * over * (batch.outcome >= 1)
 
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
         right = (batch.outcome >= 1) & batch.graded

@@ -72,6 +72,7 @@ def make_batch(
     count, longest = len(outcome), max(lengths) + padding
     groups = torch.tensor(group if group is not None else [0] * count)
     fine = torch.tensor(graded if graded is not None else [True] * count)
+    cut = torch.tensor(truncated if truncated is not None else [False] * count)
     mask = (torch.arange(longest)[None] < torch.tensor(lengths)[:, None]) & fine[:, None]
     ids = torch.where(mask, torch.arange(longest)[None] + 10, 0)
     right = torch.tensor(outcome, dtype=torch.float32)
@@ -98,10 +99,10 @@ def make_batch(
         outcome=right,
         base_reward=right.clone() if reward is None else torch.tensor(reward, dtype=torch.float32),
         graded=fine,
-        truncated=torch.tensor(truncated if truncated is not None else [False] * count),
+        truncated=cut,
         cluster=torch.tensor(cluster if cluster is not None else [0] * count),
         spans=spans or {},
-        totals=totals(mask, fine, groups),
+        totals=totals(mask, fine, groups, cut),
         weights=weights or {"outcome": 1.0},
         progress=progress or Progress(step=0, total=10),
         mini_batches=mini_batches,

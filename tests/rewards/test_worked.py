@@ -109,7 +109,7 @@ def test_dynamic_sampling_draws_uniform_groups_again() -> None:
         return [group(n, answers[n][len(asked) - 1]) for n in asked[-1]]
 
     prompts = [make_example(n) for n in "abcd"]
-    found = make("dapo").collect(draw, prompts, Progress())
+    found = make("dapo", refill="same", max_draws=3).collect(draw, prompts, Progress())
     assert asked == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"]]
     assert [g.example.id for g in found] == ["a", "b", "c"], "an ungraded rollout does not make a group mixed"
     asked.clear()
@@ -117,6 +117,54 @@ def test_dynamic_sampling_draws_uniform_groups_again() -> None:
     asked.clear()
     none = make("dapo", max_draws=1).collect(draw, prompts[3:], Progress())
     assert [g.example.id for g in none] == ["d"], "a step without mixed groups keeps what it drew"
+
+
+class Source:
+    """Draws by script: `mixed` names the prompts whose groups are mixed; `order` is what further prompts come from."""
+
+    def __init__(self, mixed: str, order: str) -> None:
+        self.mixed, self.order = mixed, list(order)
+        self.asked: list[str] = []
+
+    def __call__(self, draws: Sequence[Draw]) -> list[Group]:
+        self.asked.append("".join(d.example.id for d in draws))
+        return [group(d.example.id, [1, 0] if d.example.id in self.mixed else [1, 1]) for d in draws]
+
+    def further(self, count: int) -> list[Any]:
+        taken, self.order = self.order[:count], self.order[count:]
+        return [make_example(n) for n in taken]
+
+
+@pytest.mark.parametrize(
+    ("mixed", "order", "rounds", "asked", "kept"),
+    [
+        ("abcd", "xyz", 10, ["abcd"], "abcd"),
+        ("acyz", "wxyz", 10, ["abcd", "wx", "yz"], "acyz"),
+        ("ay", "wxy", 10, ["abcd", "wxy"], "ay"),  # the set is used up
+        ("acz", "wxyz", 2, ["abcd", "wx"], "ac"),
+        ("", "wx", 10, ["abcd", "wx"], "abcd"),  # nothing mixed: the first draw is kept for the log
+    ],
+)
+def test_dapo_fills_the_step_with_further_prompts(
+    mixed: str, order: str, rounds: int, asked: list[str], kept: str
+) -> None:
+    source = Source(mixed, order)
+    found = make("dapo", max_draws=rounds).collect(source, [make_example(n) for n in "abcd"], Progress())
+    assert source.asked == asked
+    assert "".join(g.example.id for g in found) == kept
+
+
+def test_truncated_rollouts_are_in_no_denominator_of_dapo() -> None:
+    """A row of ten tokens beside a truncated one of a hundred: TRL's mean is over the ten."""
+    batch = make_batch([1, 0], [10, 100], truncated=[False, True], signals={"old.logp": torch.zeros(2, 100)})
+    advantage = torch.tensor([[1.0], [0.0]]) * batch.mask
+    now_ = Now(torch.zeros(2, 100), torch.zeros(2, 100))
+    for options, wanted in (({}, -1.0), ({"truncated_in_mean": True}, -10 / 110), ({"reduction": "rollout"}, -1.0)):
+        made = make("dapo", **options)
+        near(made.loss(now_, advantage, batch)["policy"], wanted)
+        parts = [made.loss(Now(n.logp[i : i + 1], n.entropy[i : i + 1]), advantage[i : i + 1], p)["policy"]
+                 for i, n in ((0, now_), (1, now_)) for p in [batch.select(torch.tensor([i]), keep_totals=True)]]  # fmt: skip
+        near(sum(parts, torch.zeros(())), wanted)
 
 
 def test_cispo_and_gspo() -> None:

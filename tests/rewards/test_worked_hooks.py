@@ -339,3 +339,20 @@ def test_delta_bounds_the_loss_of_bad_tokens() -> None:
     near(make("delta").loss(now, advantage, batch)["policy"], (10.0 - 1.28) / 2)
     plain = make("delta", dual_clip=None).loss(now, advantage, batch)
     near(plain["policy"], make("dapo").loss(now, advantage, batch)["policy"].item())
+
+
+def test_poise_predicts_what_the_recipe_can_pay() -> None:
+    """RLFR's multimodal recipe pays 1 for a right answer and 0.5 for the tags."""
+    made = make("poise")
+    made._probe = Ridge(
+        torch.zeros(1).double(), torch.ones(1).double(), torch.ones(1).double(), torch.zeros(()).double()
+    )
+    phi = torch.tensor([[1.4], [2.0], [-1.0]])
+    for weights, wanted in (({"outcome": 1.0, "format": 0.5}, [1.4, 1.5, 0.0]), ({"outcome": 1.0}, [1.0, 1.0, 0.0])):
+        near(made._predict(phi, make_batch([1, 1, 0], [1] * 3, weights=weights, signals={})), wanted)
+
+
+def test_resrl_pays_less_for_long_right_responses() -> None:
+    batch = make_batch([1, 1, 1, 0], [4096, 3500, 3798, 4096], max_new_tokens=4096, signals={})
+    near(make("resrl").reward(batch), [0.7, 1.0, 0.85, 0.0])
+    assert torch.equal(make("resrl", brevity=0.0).reward(batch), batch.base_reward)

@@ -42,7 +42,7 @@ def test_a_fixed_seed_repeats_bitwise_and_another_does_not(tiny_lm: Path, tmp_pa
     assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
 
 
-@pytest.mark.parametrize("key", ["grpo", "rlfr"])
+@pytest.mark.parametrize("key", ["grpo", "rlfr", "dapo"])
 def test_kill_and_resume_equals_an_uninterrupted_run(tiny_lm: Path, tmp_path: Path, key: str) -> None:
     options = FLOW if key == "rlfr" else {}
     settings = recipe("tiny-lm", "train.mini_batches=2")

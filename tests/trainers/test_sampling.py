@@ -115,6 +115,25 @@ def test_every_draw_has_a_stream_of_its_own_and_a_resumed_step_repeats_it() -> N
     assert len(set(engine.seeds[:4])) == 4
 
 
+def test_further_prompts_are_new_to_the_step_and_a_resumed_step_repeats_them() -> None:
+    examples = [example(str(k)) for k in range(9)]
+    recipe = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"prompts_per_step": 4})})
+
+    def of(step: int, *counts: int) -> list[list[str]]:
+        sampler = Sampler(tools(Engine()), recipe, seed=3, examples=examples)
+        sampler.start(step)
+        return [[e.id for e in sampler.further(count)] for count in counts]
+
+    own = {e.id for e in prompts_at(examples, 3, 1, 4)}
+    first, second, third = of(1, 2, 2, 9)
+    assert len(first) == len(second) == 2
+    assert sorted({*own, *first, *second, *third}) == sorted(e.id for e in examples)
+    assert len(own) + len(first) + len(second) + len(third) == len(examples), "each prompt once"
+    assert of(1, 4)[0] == [*first, *second], "whatever the size of a request"
+    assert of(2, 4) != of(1, 4)
+    assert Sampler(tools(Engine()), recipe, seed=3).further(2) == []
+
+
 def test_two_draws_of_one_item_in_one_call_are_refused() -> None:
     sampler = Sampler(tools(Engine()), RECIPE, seed=0)
     with pytest.raises(TrainingError, match="two draws of item a"):
