@@ -259,6 +259,16 @@ def mean_of(values: Tensor, batch: Batch, reduction: str) -> Tensor:
     return losses.reduce_tokens(values, batch.mask, reduction, total.rollouts, total.tokens, batch.max_new_tokens)
 
 
+FAMILIES: Mapping[str, str] = {
+    "estimator": "how advantages are estimated and how ratios are clipped",
+    "token level": "which tokens of a response learn, and how much",
+    "reward level": "what a response earns",
+    "sampling": "which responses a step is made of",
+    "multimodal": "what a policy does with an image",
+}
+"""Families of methods, by what they change."""
+
+
 class Method:
     """Base of methods; as it stands it is GRPO with a clipped surrogate. Options are annotated class attributes.
 
@@ -270,6 +280,8 @@ class Method:
     key: ClassVar[str]
     paper: ClassVar[str] = ""
     provenance: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    """What of GRPO the method changes; one of FAMILIES, and the heading under which docs/methods/index.md lists it."""
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = None
     trains: ClassVar[bool] = True
     inert: ClassVar[bool] = True

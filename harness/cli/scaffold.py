@@ -30,6 +30,7 @@ class {cls}(Method):
     """`bonus` 0 is grpo."""
 
     provenance: ClassVar[str] = "own"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {{"bonus": 0.0}})
 
     bonus: float = 0.1

@@ -21,6 +21,7 @@ class Ace(Method):
 
     paper: ClassVar[str] = "arXiv 2602.21420"
     provenance: ClassVar[str] = "abstract and note; how they combine, and alpha, are a reconstruction"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"alpha": 0.0})
 
     alpha: float = 1.0

@@ -21,6 +21,7 @@ class Canon(Method):
 
     paper: ClassVar[str] = "arXiv 2509.23962"
     provenance: ClassVar[str] = "code: biuboomc/CANON@7d6f814"
+    family: ClassVar[str] = "estimator"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dr-grpo", {"mu": 0.5, "clip_high": 0.2})
     """For groups of even size."""
 

@@ -19,6 +19,7 @@ class Cispo(Method):
 
     paper: ClassVar[str] = "arXiv 2506.13585"
     provenance: ClassVar[str] = "peer: verl, TRL (loss_type cispo)"
+    family: ClassVar[str] = "estimator"
 
     clip_low: float = 1.0
     clip_high: float = 0.28

@@ -25,6 +25,7 @@ class Copo(Method):
 
     paper: ClassVar[str] = "arXiv 2508.04138"
     provenance: ClassVar[str] = "code: hijih/copo-code"
+    family: ClassVar[str] = "estimator"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"mode": "local"})
     inert: ClassVar[bool] = False
 

@@ -21,6 +21,7 @@ class Crew(Method):
 
     paper: ClassVar[str] = "arXiv 2510.13501"
     provenance: ClassVar[str] = "paper for c; the online reward is ours"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"weight": 0.0})
 
     weight: float = 0.1

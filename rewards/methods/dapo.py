@@ -24,6 +24,7 @@ class Dapo(Method):
 
     paper: ClassVar[str] = "arXiv 2503.14476"
     provenance: ClassVar[str] = "peer: verl (recipe/dapo), TRL (loss_type dapo)"
+    family: ClassVar[str] = "sampling"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {

@@ -28,6 +28,7 @@ class Delta(Dapo):
 
     paper: ClassVar[str] = "arXiv 2605.21467"
     provenance: ClassVar[str] = "code: RUCBM/DelTA"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "dapo",
         {"low": 1.0, "high": 1.0, "dynamic_sampling": True, "dual_clip": None},

@@ -24,6 +24,7 @@ class Dispo(Cispo, Dapo):
 
     paper: ClassVar[str] = "arXiv 2602.00983"
     provenance: ClassVar[str] = "note: two summaries agree; no code published"
+    family: ClassVar[str] = "estimator"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "cispo",
         {

@@ -21,6 +21,7 @@ class Dler(Dapo):
 
     paper: ClassVar[str] = "arXiv 2510.15110"
     provenance: ClassVar[str] = "code: NVlabs/DLER@ea7d4f7"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "reinforce-pp-baseline",
         {"clip_high": 0.2, "dynamic_sampling": False},

@@ -19,6 +19,7 @@ class DrGrpo(Method):
 
     paper: ClassVar[str] = "arXiv 2503.20783"
     provenance: ClassVar[str] = "peer: TRL (loss_type dr_grpo), verl"
+    family: ClassVar[str] = "estimator"
 
     reduction: Literal["rollout", "token", "constant"] = "constant"
 

@@ -22,6 +22,7 @@ class Drpo(Method):
 
     paper: ClassVar[str] = "arXiv 2510.04474"
     provenance: ClassVar[str] = "code: Optimization-AI/DRPO@405f702"
+    family: ClassVar[str] = "estimator"
     inert: ClassVar[bool] = False
 
     tau: float = 10.0

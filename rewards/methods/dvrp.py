@@ -25,6 +25,7 @@ class Dvrp(Method):
 
     paper: ClassVar[str] = "arXiv 2601.06801"
     provenance: ClassVar[str] = "code-3p: a reproduction that quotes eq. 4; k3 and masking as in PAPO"
+    family: ClassVar[str] = "multimodal"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {"necessary": 0.0, "robust": 0.0, "clip_high": 0.2},

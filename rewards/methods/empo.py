@@ -20,6 +20,7 @@ class Empo(Method):
 
     paper: ClassVar[str] = "arXiv 2504.05812"
     provenance: ClassVar[str] = "code: QingyangZhang/EMPO@c5eccd4 (TRL variant)"
+    family: ClassVar[str] = "reward level"
 
     def reward(self, batch: Batch) -> Tensor:
         given = torch.tensor([v.extracted not in (None, "") for v in batch.verdicts], device=batch.group.device)

@@ -22,6 +22,7 @@ class EntropyAdv(Method):
 
     paper: ClassVar[str] = "arXiv 2506.14758"
     provenance: ClassVar[str] = "note: the authors' one-line change, quoted alike by three summaries"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {"alpha": 0.0, "clip_high": 0.2, "reduction": "rollout"},

@@ -21,6 +21,7 @@ class FlipNoise(Method):
 
     paper: ClassVar[str] = "arXiv 2505.22653"
     provenance: ClassVar[str] = "code: trestad/Noisy-Rewards-in-Learning-to-Reason@083f72b"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"p": 0.0})
 
     p: float = 0.3

@@ -21,6 +21,7 @@ class GatedReward(Method):
 
     paper: ClassVar[str] = "arXiv 2508.10548"
     provenance: ClassVar[str] = "note and code-3p; the single-turn form is ours"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"coefficient": 0.0})
     """For a recipe whose only reward is the outcome."""
 

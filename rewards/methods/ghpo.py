@@ -21,6 +21,7 @@ class Ghpo(Method):
 
     paper: ClassVar[str] = "arXiv 2507.10628"
     provenance: ClassVar[str] = "code: hkgc-1/GHPO@af0a7dd"
+    family: ClassVar[str] = "sampling"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"stages": ()})
 
     stages: tuple[float, ...] = (0.25, 0.5, 0.75)

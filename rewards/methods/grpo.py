@@ -18,3 +18,4 @@ class Grpo(Method):
 
     paper: ClassVar[str] = "arXiv 2402.03300"
     provenance: ClassVar[str] = "peer: TRL (loss_type grpo), verl"
+    family: ClassVar[str] = "estimator"

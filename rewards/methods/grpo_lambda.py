@@ -21,6 +21,7 @@ class GrpoLambda(Method):
 
     paper: ClassVar[str] = "arXiv 2505.18086"
     provenance: ClassVar[str] = "note: abstract, a summary and a third party's code (alpha)"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"alpha": 0.0})
     """For a recipe whose only reward is the outcome."""
 

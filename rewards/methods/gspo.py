@@ -21,6 +21,7 @@ class Gspo(Method):
 
     paper: ClassVar[str] = "arXiv 2507.18071"
     provenance: ClassVar[str] = "peer: verl, TRL (importance_sampling_level sequence)"
+    family: ClassVar[str] = "estimator"
 
     clip_low: float = 3e-4
     clip_high: float = 4e-4

@@ -21,6 +21,7 @@ class HighEntropyTokens(Dapo):
 
     paper: ClassVar[str] = "arXiv 2506.01939"
     provenance: ClassVar[str] = "peer: TRL (top_entropy_quantile)"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dapo", {"rho": 1.0})
     inert: ClassVar[bool] = False
     """Rows without advantage count in the quantile."""

@@ -24,6 +24,7 @@ class Laser(Method):
 
     paper: ClassVar[str] = "arXiv 2510.14943"
     provenance: ClassVar[str] = "code: RUCBM/LaSeR@48996f7"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"weight": 0.0, "tau": 0.0})
     inert: ClassVar[bool] = False
     """The squared error acts on rows without advantage too."""

@@ -20,6 +20,7 @@ class LaserLen(Method):
 
     paper: ClassVar[str] = "arXiv 2505.15612"
     provenance: ClassVar[str] = "code: hkust-nlp/Laser@c9e7c4e"
+    family: ClassVar[str] = "reward level"
 
     clip_high: float = 0.28
     alpha: float = 0.5

@@ -25,6 +25,7 @@ class LpReg(Method):
 
     paper: ClassVar[str] = "arXiv 2510.03222"
     provenance: ClassVar[str] = "code: CarlanLark/Lp-Reg-dev@33b27e2"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {"k_neg": 0.0, "clip_low": 0.2, "clip_high": 0.2, "reduction": "rollout"},

@@ -24,6 +24,7 @@ class NoisyBackward(DrGrpo):
 
     paper: ClassVar[str] = "arXiv 2510.00915"
     provenance: ClassVar[str] = "note"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "dr-grpo",
         {"false_positive": 0.0, "false_negative": 0.0},

@@ -20,6 +20,7 @@ class NoisyForward(NoisyBackward):
 
     paper: ClassVar[str] = "arXiv 2510.00915"
     provenance: ClassVar[str] = "reconstruction, forced by the abstract (false negatives alone)"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = None
 
     reduction: Literal["rollout", "token", "constant"] = "token"

@@ -18,4 +18,5 @@ class Nsr(Psr):
 
     paper: ClassVar[str] = "arXiv 2506.01347"
     provenance: ClassVar[str] = "code: TianHongZXY/RLVR-Decomposed@a5d4e7c"
+    family: ClassVar[str] = "estimator"
     learns_from: ClassVar[bool] = False

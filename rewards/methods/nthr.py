@@ -21,6 +21,7 @@ class Nthr(Method):
 
     paper: ClassVar[str] = "arXiv 2510.03669"
     provenance: ClassVar[str] = "note: implementation note and paper text"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"eta": 1.0})
 
     beta: float = 1.0

@@ -32,6 +32,7 @@ class PatternReward(Method):
 
     paper: ClassVar[str] = "arXiv 2505.22653"
     provenance: ClassVar[str] = "code: trestad/Noisy-Rewards-in-Learning-to-Reason@083f72b"
+    family: ClassVar[str] = "reward level"
 
     mode: Literal["pattern", "calibrate"] = "pattern"
 

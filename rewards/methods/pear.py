@@ -20,6 +20,7 @@ class Pear(Method):
 
     paper: ClassVar[str] = "arXiv 2510.08026"
     provenance: ClassVar[str] = "note: a summary and public reviews; `weight` is ours"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"weight": 0.0})
 
     alpha: float = 1.0

@@ -24,6 +24,7 @@ class Poise(Method):
 
     paper: ClassVar[str] = "arXiv 2605.07579"
     provenance: ClassVar[str] = "paper; layer, entropy statistics and buffer are a reconstruction"
+    family: ClassVar[str] = "estimator"
 
     clip_high: float = 0.28
     rollouts: int = 2

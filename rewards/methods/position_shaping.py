@@ -20,6 +20,7 @@ class PositionShaping(Method):
 
     paper: ClassVar[str] = "arXiv 2508.02260"
     provenance: ClassVar[str] = "code-3p; constants are a reconstruction"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"gamma": 0.0})
 
     gamma: float = 0.1

@@ -20,6 +20,7 @@ class PplShaping(Method):
 
     paper: ClassVar[str] = "arXiv 2508.02260"
     provenance: ClassVar[str] = "code-3p; z-normalisation and alpha are a reconstruction"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"alpha": 0.0})
 
     alpha: float = 0.01

@@ -24,6 +24,7 @@ class Pppo(Dapo):
 
     paper: ClassVar[str] = "arXiv 2512.15274"
     provenance: ClassVar[str] = "note"
+    family: ClassVar[str] = "sampling"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dapo", {"eta": 1.0, "eta_max": 1.0, "continuations": 0})
 
     eta: float = 0.15

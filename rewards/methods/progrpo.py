@@ -21,6 +21,7 @@ class Progrpo(Dapo):
 
     paper: ClassVar[str] = "arXiv 2602.05281"
     provenance: ClassVar[str] = "note: two summaries; alpha and the prompt's pooling are a reconstruction"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dapo", {"alpha": 0.0})
 
     alpha: float = 0.3

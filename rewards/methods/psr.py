@@ -21,6 +21,7 @@ class Psr(Method):
 
     paper: ClassVar[str] = "arXiv 2506.01347"
     provenance: ClassVar[str] = "code: TianHongZXY/RLVR-Decomposed@a5d4e7c"
+    family: ClassVar[str] = "estimator"
     learns_from: ClassVar[bool] = True
 
     reduction: Literal["rollout", "token", "constant"] = "token"

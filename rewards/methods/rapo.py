@@ -20,6 +20,7 @@ class Rapo(Method):
 
     paper: ClassVar[str] = "arXiv 2510.03865"
     provenance: ClassVar[str] = "note: two summaries; alpha, beta and phi are a reconstruction"
+    family: ClassVar[str] = "estimator"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"alpha": 0.0, "beta": 0.0})
     inert: ClassVar[bool] = False
 

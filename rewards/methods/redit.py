@@ -23,6 +23,7 @@ class Redit(Method):
 
     paper: ClassVar[str] = "arXiv 2506.18631"
     provenance: ClassVar[str] = "note: abstract and a summary (noise scale)"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"scale": 0.0})
 
     scale: float = 0.05

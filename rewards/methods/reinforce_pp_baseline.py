@@ -21,6 +21,7 @@ class ReinforcePpBaseline(Method):
 
     paper: ClassVar[str] = "arXiv 2501.03262"
     provenance: ClassVar[str] = "peer: verl"
+    family: ClassVar[str] = "estimator"
 
     reduction: Literal["rollout", "token", "constant"] = "token"
 

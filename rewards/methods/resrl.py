@@ -27,6 +27,7 @@ class Resrl(Method):
 
     paper: ClassVar[str] = "ResRL, ICML 2026"
     provenance: ClassVar[str] = "code: 1229095296/ResRL@58d7d5d"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {"positive": 1.0, "w_min": 1.0, "brevity": 0.0},

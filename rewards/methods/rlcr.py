@@ -31,6 +31,7 @@ class Rlcr(DrGrpo):
 
     paper: ClassVar[str] = "arXiv 2507.16806"
     provenance: ClassVar[str] = "code: damanimehul/RLCR@8904bed"
+    family: ClassVar[str] = "reward level"
     prompt: ClassVar[PromptStyle | None] = PromptStyle(
         suffix=(
             "\nThink first inside <think> </think>. Give the final answer inside <answer> </answer>. Then discuss how sure "

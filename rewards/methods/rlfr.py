@@ -35,6 +35,7 @@ class Rlfr(Method):
 
     paper: ClassVar[str] = "arXiv 2510.10201"
     provenance: ClassVar[str] = "code: Jinghaoleven/RLFR"
+    family: ClassVar[str] = "token level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"beta": 0.0})
     paper_recipe: ClassVar[Mapping[str, Any]] = {"train.ratio_cap": 3.0}
 

@@ -21,6 +21,7 @@ class Rloo(Method):
 
     paper: ClassVar[str] = "arXiv 2402.14740"
     provenance: ClassVar[str] = "peer: verl, TRL"
+    family: ClassVar[str] = "estimator"
 
     def advantage(self, reward: Tensor, batch: Batch) -> Tensor:
         centred = losses.group_normalise(reward, batch.group, batch.graded, scale=False)

@@ -27,6 +27,7 @@ class Rlpr(Method):
 
     paper: ClassVar[str] = "arXiv 2506.18254"
     provenance: ClassVar[str] = "code: OpenBMB/RLPR@8490fca"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = (
         "grpo",
         {"signal": "outcome", "format_weight": 0.0, "filter": 0.0, "clip_high": 0.2},

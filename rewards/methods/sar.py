@@ -24,6 +24,7 @@ class Sar(DrGrpo):
     provenance: ClassVar[str] = (
         "code: amazon-science/Self-Aligned-Reward-Towards_Effective_and_Efficient_Reasoners@08892d0"
     )
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dr-grpo", {"alpha": 0.0})
 
     alpha: float = 0.2

@@ -22,6 +22,7 @@ class SelfCertainty(Method):
 
     paper: ClassVar[str] = "arXiv 2502.18581"
     provenance: ClassVar[str] = "code: backprop07/Self-Certainty@b17d021; as a reward: arXiv 2505.19590"
+    family: ClassVar[str] = "reward level"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("grpo", {"outcome": 1.0, "coefficient": 0.0})
 
     outcome: float = 0.0

@@ -24,6 +24,7 @@ class Vppo(Dapo):
 
     paper: ClassVar[str] = "arXiv 2510.09285"
     provenance: ClassVar[str] = "code: huaixuheqing/VPPO-RL@a23c54b"
+    family: ClassVar[str] = "multimodal"
     identity: ClassVar[tuple[str, dict[str, Any]] | None] = ("dapo", {"keep": 1.0, "scale_min": 1.0, "penalty": 0.0})
     inert: ClassVar[bool] = False
     """The penalty acts on rows without advantage too."""

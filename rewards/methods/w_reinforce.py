@@ -20,6 +20,7 @@ class WReinforce(Method):
 
     paper: ClassVar[str] = "arXiv 2506.01347"
     provenance: ClassVar[str] = "code: TianHongZXY/RLVR-Decomposed@a5d4e7c"
+    family: ClassVar[str] = "estimator"
 
     reduction: Literal["rollout", "token", "constant"] = "token"
     positive_weight: float = 0.1
