@@ -223,6 +223,10 @@ class Context(Protocol):
     policy_digest: str
     """Content identity of the start policy and of how prompts are rendered for it, for caches."""
     cache: Path
+    expert_tokens: int
+    """Most tokens of an expert prompt with its solution; what is beyond is cut."""
+    cut: dict[str, int]
+    """Tokens that scanned expert solutions lost to that bound, by item."""
 
     def expert(self) -> list[Example]:
         """The recipe's expert examples; each has a `solution`."""

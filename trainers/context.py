@@ -13,9 +13,12 @@ from harness.core.errors import DataError, TrainingError
 from harness.core.records import Example, Prompt
 from harness.rollout.protocols import Encodes
 from rewards.method import Chunk, Pass
-from trainers.batching import Item, scatter, scatter_states
+from trainers.batching import Item, MicroBatch, plan, scatter, scatter_states
 from trainers.passes import layer_indices
 from trainers.policy import Policy
+
+SCAN_WINDOW = 64
+"""Expert solutions that are planned together."""
 
 
 class TrainerContext:
@@ -36,6 +39,7 @@ class TrainerContext:
         grad_clip: float,
         track: Callable[..., Iterator[Any]],
         resumed: bool = False,
+        expert_tokens: int | None = None,
     ) -> None:
         self.policy, self.renderer, self._expert = policy, renderer, expert
         self.cache, self.seed, self.policy_digest = cache, seed, digest
@@ -43,6 +47,8 @@ class TrainerContext:
         self.budget, self.grad_clip, self._track = budget, grad_clip, track
         self.device = policy.device
         self.hidden_size, self.layers = policy.hidden_size, policy.layers
+        self.expert_tokens = min(policy.context, expert_tokens or policy.context)
+        self.cut: dict[str, int] = {}
 
     def expert(self) -> list[Example]:
         examples = self._expert()
@@ -53,10 +59,14 @@ class TrainerContext:
         return examples
 
     def scan(self, examples: Sequence[Example], pass_: Pass) -> Iterator[Chunk]:
-        """Worked solutions through the policy as it is, without gradient; one chunk per micro-batch."""
-        items = [self._solved(example, row) for row, example in enumerate(examples)]
+        """Worked solutions through the policy as it is, without gradient; one chunk per micro-batch.
+
+        Rendered and planned SCAN_WINDOW solutions at a time, so memory does not grow with their number. A solution is cut
+        to `expert_tokens` with its prompt, and counted in `cut`; beyond its context a policy's states mean nothing.
+        """
         layers = layer_indices(pass_.hidden, self.layers)
-        for mb in self.policy.plan(items, self.budget):
+        for planned in self._planned(examples):
+            mb = planned.to(self.device)
             with torch.no_grad():
                 out = self.policy(mb, layers, head=pass_.head)
                 ones = torch.ones(len(mb.rows), device=self.device)
@@ -101,7 +111,19 @@ class TrainerContext:
     def track(self, items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
         return self._track(items, what, total)
 
-    def _solved(self, example: Example, row: int) -> Item:
+    def _planned(self, examples: Sequence[Example]) -> Iterator[MicroBatch]:
+        """Micro-batches on the host."""
+        for start in range(0, len(examples), SCAN_WINDOW):
+            window = enumerate(examples[start : start + SCAN_WINDOW], start)
+            items = [item for row, example in window if (item := self._solved(example, row)) is not None]
+            yield from plan(items, self.budget, self.policy.positions)
+
+    def _solved(self, example: Example, row: int) -> Item | None:
+        """The example as an item, cut; None where the prompt alone fills the bound."""
         if not example.solution:
             raise DataError(f"expert item {example.id} has no solution", "choose an expert task with worked solutions")
-        return Item(self.renderer.render(example), (self.renderer.render_solution(example),), (row,))
+        prompt, solution = self.renderer.render(example), self.renderer.render_solution(example)
+        room = max(0, self.expert_tokens - len(prompt.ids))
+        if len(solution) > room:
+            self.cut[example.id] = len(solution) - room
+        return Item(prompt, (tuple(solution[:room]),), (row,)) if room else None

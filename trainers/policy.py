@@ -253,6 +253,11 @@ class Policy(nn.Module):
             )
         return positions
 
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its response that the architecture knows positions for."""
+        return int(self.parts.trunk.config.max_position_embeddings)
+
     # --- weights ------------------------------------------------------------------------------------------------------
 
     @property

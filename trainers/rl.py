@@ -158,6 +158,7 @@ class Trainer:
             grad_clip=self.recipe.optimiser.grad_clip,
             track=self.parts.track,
             resumed=state is not None,
+            expert_tokens=self.recipe.expert.max_tokens if self.recipe.expert else None,
         )
         train = self.recipe.train
         if train.kl or train.kl_every or any(p.weights == "start" for p in self.method.passes):

@@ -79,6 +79,13 @@ class Data(Section):
     limit: int | None = Field(None, gt=0)
 
 
+class Expert(Data):
+    """Worked solutions that a method may start from. `max_tokens`: longest prompt with its solution, what is beyond is cut
+    (null: the policy's context)."""
+
+    max_tokens: int | None = Field(None, gt=0)
+
+
 class Validation(Data):
     """Scored by the evaluator every `every` steps (0: never), greedily; never the evaluated split."""
 
@@ -189,7 +196,7 @@ class Recipe(Section):
     model: Model = Model()
     rendering: Rendering = Rendering()
     train: Train
-    expert: Data | None = None
+    expert: Expert | None = None
     validation: Validation | None = None
     rewards: Rewards = Rewards()
     optimiser: Optimiser = Optimiser()

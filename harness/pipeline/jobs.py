@@ -119,7 +119,9 @@ def _trained(shared: Shared, recipe: Recipe, key: str, seed: int) -> Identity:
     method = plan.build_method(recipe, key)
     expert = None
     if method.uses_expert and recipe.expert is not None:
-        expert = plan.read_data(recipe.expert, shared.options).identity
+        expert = dict(plan.read_data(recipe.expert, shared.options).identity)
+        if recipe.expert.max_tokens is not None:
+            expert["max_tokens"] = recipe.expert.max_tokens
     return identity.of_run(
         recipe=recipe,
         engine=choose(recipe.engine.name, shared.device, recipe.engine.server)[0],

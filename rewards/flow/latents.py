@@ -7,7 +7,6 @@ the first token), `[:, k + 2]` under `next` (the last token has none), itself un
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from harness.core.errors import TrainingError
 from rewards.flow.matching import Pairs
+from rewards.flow.noise import stable_hash as stable_hash
 
 Pairing = Literal["previous", "next", "identity"]
 OFFSET: Mapping[str, int] = {"previous": -1, "next": 1, "identity": 0}
@@ -51,12 +51,6 @@ def partnered(mask: Tensor, pairing: str) -> Tensor:
     following = torch.zeros_like(mask)
     following[:, :-1] = mask[:, 1:]
     return mask & following
-
-
-def stable_hash(*parts: object) -> int:
-    """A 63-bit number that is the same on every machine and in every process."""
-    text = "|".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +91,9 @@ def pairs(
     depths: Sequence[float],
     pairings: Sequence[str],
     tokens: Tensor | None = None,
-    device: torch.device | None = None,
 ) -> list[Pairs]:
-    """One `Pairs` per layer and pairing. `depths`: l/L per layer; `tokens`: which of the concatenated tokens to take."""
+    """One `Pairs` per layer and pairing, over the latents where they are. `depths`: l/L per layer; `tokens`: which of the
+    concatenated tokens to take."""
     states = torch.cat([item.states for item in items], dim=1)
     counts = torch.tensor([item.tokens for item in items])
     row = torch.repeat_interleave(torch.arange(len(items)), counts)
@@ -113,11 +107,44 @@ def pairs(
     found = []
     for pairing in pairings:
         keep = ~last if pairing == "next" else torch.ones_like(last)
-        own, other, w = at[keep], at[keep] + OFFSET[pairing], weight[keep].to(device)
-        for depth, layer in zip(depths, states, strict=True):
-            target, condition = (layer[index].to(device).float() for index in (own, other))
-            found.append(Pairs(target, condition, w, depth))
+        own, other, w = at[keep], at[keep] + OFFSET[pairing], weight[keep]
+        found += [Pairs(layer, own, other, w, depth) for depth, layer in zip(depths, states, strict=True)]
     return found
+
+
+class Sample:
+    """At most `size` tokens of a stream of trajectories, each with its neighbours, chosen by a hash of the key and place:
+    the same tokens however the stream is cut, and never more of it in memory."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._rank = torch.zeros(0)
+        self._last = torch.zeros(0, dtype=torch.bool)
+        self._states: Tensor | None = None
+
+    def add(self, items: Sequence[Trajectory]) -> None:
+        for item in items:
+            count = item.tokens
+            draw = torch.Generator().manual_seed(stable_hash("sample", item.key))
+            padded = torch.cat([item.states, item.states[:, -1:]], dim=1)  # the last token's `next` is never read
+            around = torch.stack([padded[:, k : k + count] for k in range(3)], dim=2)
+            rank = torch.cat([self._rank, torch.rand(count, generator=draw)])
+            last = torch.cat([self._last, torch.arange(count) == count - 1])
+            states = around if self._states is None else torch.cat([self._states, around], dim=1)
+            keep = rank.argsort(stable=True)[: self.size].sort().values
+            self._rank, self._last, self._states = rank[keep], last[keep], states[:, keep]
+
+    def pairs(self, depths: Sequence[float], pairings: Sequence[str]) -> list[Pairs]:
+        """As `pairs` of the chosen tokens, all of weight 1; empty before the first token."""
+        if self._states is None:
+            return []
+        at = 3 * torch.arange(len(self._rank)) + 1
+        found = []
+        for pairing in pairings:
+            own = at[~self._last] if pairing == "next" else at
+            for depth, layer in zip(depths, self._states.flatten(1, 2), strict=True):
+                found.append(Pairs(layer, own, own + OFFSET[pairing], torch.ones(len(own)), depth))
+        return found
 
 
 class Store:

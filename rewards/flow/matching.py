@@ -2,30 +2,54 @@
 
 t = 1 is data: `x_t = t a + (1 - t) e` with `e ~ N(0, I)`, velocity target `u = a - e`, loss `mean_D (v - u)^2`, averaged
 over the selected tokens, then over layers and pairings. Training times are logit-normal(0, 1), one per token and draw.
-Source: arXiv 2510.10201, section 3; logit-normal times as in arXiv 2403.03206. All noise comes from the given generator.
+Source: arXiv 2510.10201, section 3; logit-normal times as in arXiv 2403.03206. Times and noise are functions of a key and
+the token's number (rewards/flow/noise.py), so they are made piece by piece on the field's device and never kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from rewards.flow.field import VelocityField
+from rewards.flow.noise import gaussian, logit_normal, stable_hash
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Tokens of one layer under one pairing: target, condition [N, D] (float32), weight [N], `layer` = l/L."""
+    """N tokens of one layer under one pairing: `own`, `other` [N] index targets and conditions in states [P, D] (any
+    dtype, often on the host), weight [N], `layer` = l/L. Pieces of them go to the field's device as float32."""
 
-    target: Tensor
-    condition: Tensor
+    states: Tensor
+    own: Tensor
+    other: Tensor
     weight: Tensor
     layer: float
+
+    @classmethod
+    def of(cls, target: Tensor, condition: Tensor, weight: Tensor, layer: float) -> Pairs:
+        """From targets and conditions [N, D]."""
+        place = torch.arange(len(target))
+        return cls(torch.cat([target, condition]), place, place + len(target), weight, layer)
+
+    @property
+    def target(self) -> Tensor:
+        return self.states[self.own].float()
+
+    @property
+    def condition(self) -> Tensor:
+        return self.states[self.other].float()
+
+    def piece(self, tokens: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Target, condition [n, D] and weight [n] of the given tokens [n], float32 on `device`."""
+        own, other = (self.states[index[tokens]].to(device).float() for index in (self.own, self.other))
+        return own, other, self.weight[tokens].to(device)
 
 
 def interpolate(target: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,11 +63,6 @@ def deviation(velocity: Tensor, wanted: Tensor) -> Tensor:
     return (velocity.float() - wanted.float()).square().mean(-1)
 
 
-def logit_normal(count: int, generator: torch.Generator) -> Tensor:
-    """`sigmoid(n)`, n ~ N(0, 1): training times [count], on the generator's device."""
-    return torch.randn(count, generator=generator, device=generator.device).sigmoid()
-
-
 def precise(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Autocast to bfloat16, or float32 whatever surrounds the call."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
@@ -52,48 +71,67 @@ def precise(device: torch.device, precision: str) -> AbstractContextManager[obje
 def flow_loss(
     field: VelocityField,
     sets: Sequence[Pairs],
-    generator: torch.Generator,
+    key: int,
     batch_mul: int = 1,
     chunk: int = 8192,
     precision: str = "float32",
 ) -> Tensor:
     """The loss over all sets (layers times pairings), a scalar with gradient to the field only.
 
-    `batch_mul` independent (t, e) draws per token. More than `chunk` rows (token, draw) are computed piece by piece and
-    recomputed in the backward pass, so memory is bounded by `chunk`. Sets without weight are left out; with none left
-    the loss is a zero that still reaches every parameter.
+    `batch_mul` independent (t, e) draws per token, functions of `key`, the set's number and the token's. Rows (token, draw)
+    are computed `chunk` at a time, each piece with its own backward pass where a gradient is wanted: memory is bounded
+    by `chunk` and one more gradient of the field. Sets without weight are left out; with none left the loss is a zero
+    that still reaches every parameter.
     """
-    terms = [
-        _set_loss(field, part, generator, batch_mul, chunk, precision) for part in sets if bool((part.weight > 0).any())
-    ]
-    if not terms:
-        return sum((p.sum() * 0.0 for p in field.parameters()), torch.zeros(()))  # type: ignore[return-value]
-    return torch.stack(terms).mean()
+    used = [(n, part) for n, part in enumerate(sets) if bool((part.weight > 0).any())]
+    device = next(field.parameters()).device
+
+    def pieces() -> Iterator[Callable[[], Tensor]]:
+        for number, part in used:
+            scale = 1.0 / (float(part.weight.sum()) * batch_mul * len(used))
+            for rows in torch.arange(len(part.own) * batch_mul).split(chunk):
+                yield lambda part=part, rows=rows, number=number, scale=scale: (  # type: ignore[misc]
+                    scale * _piece(field, part, rows, stable_hash(key, number), device, precision)
+                )
+
+    if not torch.is_grad_enabled():
+        return sum((piece() for piece in pieces()), torch.zeros((), device=device))
+    loss: Tensor = _Accumulated.apply(pieces, *field.parameters())
+    return loss
 
 
-def _set_loss(
-    field: VelocityField, part: Pairs, generator: torch.Generator, batch_mul: int, chunk: int, precision: str
-) -> Tensor:
-    device, rows = part.target.device, part.target.shape[0] * batch_mul
-    # drawn on the generator's device in one piece: the values do not depend on `chunk`
-    t = logit_normal(rows, generator).to(device)
-    noise = torch.randn(rows, part.target.shape[1], generator=generator, device=generator.device).to(device)
-    target, condition = (x.detach().repeat(batch_mul, 1) for x in (part.target, part.condition))
-    weight = part.weight.repeat(batch_mul)
-    layer = torch.full((1,), part.layer, device=device)
-
-    def piece(a: Tensor, c: Tensor, e: Tensor, at: Tensor, w: Tensor) -> Tensor:
-        with precise(device, precision):
-            x, wanted = interpolate(a, e, at)
-            return (deviation(field(x, at, c, layer), wanted) * w).sum()
-
-    call: Callable[..., Tensor] = piece if rows <= chunk else _recomputed(piece)
-    pieces = zip(*(x.split(chunk) for x in (target, condition, noise, t, weight)), strict=True)
-    return torch.stack([call(*args) for args in pieces]).sum() / weight.sum()
+def _piece(field: VelocityField, part: Pairs, rows: Tensor, key: int, device: torch.device, precision: str) -> Tensor:
+    """Weighted sum of deviations of rows [n]; row r is draw r // N of token r % N."""
+    target, condition, weight = part.piece(rows % len(part.own), device)
+    counter = rows.to(device)
+    t = logit_normal(stable_hash("time", key), counter)
+    noise = gaussian(torch.tensor([stable_hash("noise", key)], device=device), counter, target.shape[1])
+    with precise(device, precision):
+        x, wanted = interpolate(target, noise, t)
+        velocity = field(x, t, condition, torch.full((1,), part.layer, device=device))
+        return (deviation(velocity, wanted) * weight).sum()
 
 
-def _recomputed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def call(*args: Tensor) -> Tensor:
-        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+class _Accumulated(torch.autograd.Function):
+    """The sum of pieces, whose gradients are taken piece by piece in the forward pass: one graph at a time is alive."""
 
-    return call
+    @staticmethod
+    def forward(ctx: Any, pieces: Callable[[], Iterator[Callable[[], Tensor]]], *parameters: Tensor) -> Tensor:
+        total = torch.zeros((), device=parameters[0].device)
+        gradients = [torch.zeros_like(p) for p in parameters]
+        for piece in pieces():
+            with torch.enable_grad():
+                loss = piece()
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for gradient, part in zip(gradients, found, strict=True):
+                if part is not None:
+                    gradient.add_(part)
+            total += loss.detach()
+        ctx.gradients = gradients
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        return (None, *(g.mul_(slope) for g in gradients))

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from rewards.flow.field import VelocityField
-from rewards.flow.latents import OFFSET, layer_indices, partnered, pick, stable_hash
+from rewards.flow.latents import OFFSET, layer_indices, partnered, pick
 from rewards.flow.matching import deviation, interpolate, precise
+from rewards.flow.noise import gaussian, stable_hash
 from rewards.method import Chunk
 
 Estimator = Literal["independent", "antithetic", "shared", "shared-antithetic"]
@@ -62,31 +63,6 @@ class Scores:
 def debias(t: float) -> float:
     """`t / (1 - t)`: from velocity deviation to a bound on the gap in log-likelihood."""
     return t / (1.0 - t)
-
-
-def gaussian(keys: Tensor, counter: Tensor, size: int) -> Tensor:
-    """Standard normal vectors [n, size], a pure function of (keys [n], counter [n]); int64 arithmetic, any device.
-
-    splitmix64 of key and counter gives two 24-bit uniforms, Box-Muller makes two normals of them (|z| < 6).
-    """
-    half = (size + 1) // 2
-    index = counter[:, None] * half + torch.arange(half, device=keys.device)
-    mixed = _splitmix(_splitmix(keys)[:, None] + (index + 1) * _signed(0x9E3779B97F4A7C15))
-    first = ((mixed >> 40) & 0xFFFFFF).float().add_(0.5).mul_(2.0**-24)
-    second = ((mixed >> 8) & 0xFFFFFF).float().mul_(2.0 * math.pi * 2.0**-24)
-    radius = first.log_().mul_(-2.0).sqrt_()
-    return torch.cat([radius * second.cos(), radius * second.sin()], dim=-1)[:, :size]
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _splitmix(z: Tensor) -> Tensor:
-    """The finaliser of splitmix64 on int64 (wrapping products; shifts made logical by a mask)."""
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(0x94D049BB133111EB)
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
 
 
 @torch.no_grad()

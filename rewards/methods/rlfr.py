@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
+import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -126,6 +126,18 @@ class Rlfr(Method):
         net = net.to(ctx.device)
         if not ctx.resumed and self.flow_path is None and self.offline_epochs > 0:
             net = self._fitted(net, ctx)
+        self._use(net)
+
+    @property
+    def _net(self) -> VelocityField:
+        return self.networks["flow"]  # type: ignore[return-value]
+
+    def _build(self, config: FieldConfig, device: torch.device) -> None:
+        """A field of another shape, to be filled from a checkpoint: a flow_path decides it in the run's first session."""
+        if config != self._net.config:
+            self._use(VelocityField(config, torch.Generator().manual_seed(self.flow_seed)).to(device))
+
+    def _use(self, net: VelocityField) -> None:
         self.networks["flow"] = net
         if self.online:
             parameters = net.parameters()
@@ -143,25 +155,29 @@ class Rlfr(Method):
             )
         how = self._how(self.flow_seed, lr=self.offline_lr, epochs=self.offline_epochs, batch=self.offline_batch)
         solutions = [(e.id, hashlib.sha256((e.solution or "").encode()).hexdigest()) for e in examples]
-        key = fit.identity(ctx.policy_digest, self.target.describe(), str(net.config), str(how), solutions)
+        key = fit.identity(
+            ctx.policy_digest, self.target.describe(), str(net.config), str(how), solutions, ctx.expert_tokens
+        )
         folder = ctx.cache / f"flow-{key}"
         if (folder / "flow.json").is_file():
             cached, report = fit.load(folder, self.target, net.config)
             self._take(report)
             self.spared_seconds = float(report.get("seconds", 0.0))
             return cached.to(ctx.device)
-        started = time.perf_counter()
-        result = fit.offline(
-            net, lambda e: ctx.scan(e, self.passes[0]), examples, self.target, how, ctx.step, ctx.track
-        )
-        result.seconds = round(time.perf_counter() - started, 3)
+        state = ctx.cache / f"flow-{key}.part"
+        around = fit.Around(lambda e: ctx.scan(e, self.passes[0]), ctx.step, ctx.track, state)
+        result = fit.offline(net, examples, self.target, how, around)
+        result.seconds = round(result.seconds, 3)
+        result.cut, result.cut_tokens = len(ctx.cut), sum(ctx.cut.values())
         fit.save(folder, net, self.target, result)
-        self._take({"loss": result.loss, "held_out_after": result.held_out_after})
+        shutil.rmtree(state, ignore_errors=True)
+        self._take(asdict(result))
         return net
 
     def _take(self, report: Mapping[str, Any]) -> None:
-        names = {"loss": "flow/offline_loss", "held_out_after": "flow/offline_held_out"}
-        self._report = {names[k]: float(v) for k, v in report.items() if k in names and v is not None}
+        names = {"loss": "flow/offline_loss", "held_out_after": "flow/offline_held_out", "cut": "flow/offline_cut"}
+        kept = {k: v for k, v in report.items() if k in names and v is not None and (k != "cut" or v)}
+        self._report = {names[k]: float(v) for k, v in kept.items()}
 
     def _how(self, seed: int, **changed: Any) -> fit.Fit:
         base = fit.Fit(batch_mul=self.flow_batch_mul, seed=seed, chunk=self.chunk_tokens, precision=self.precision)
@@ -267,12 +283,16 @@ class Rlfr(Method):
         return {
             **super().state_dict(),
             "flow": self.target.describe(),
+            "shape": {"width": self._net.config.width, "depth": self._net.config.depth} if self.active else {},
             "report": dict(self._report),
             "spared": self.spared_seconds,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         fit.check(state["flow"], self.target, "the checkpoint")
+        shape = state.get("shape") or {}
+        if self.active and shape and self.width is None and self.depth is None:
+            self._build(replace(self._net.config, **shape), self._net.leave.weight.device)
         self._report = dict(state["report"])
         self.spared_seconds = float(state.get("spared", 0.0))
         super().load_state_dict(state)

@@ -207,6 +207,8 @@ class FakeContext:
     policy_digest: str = "toy"
     examples: list[Example] = field(default_factory=list)
     scans: int = 0
+    expert_tokens: int = 4096
+    cut: dict[str, int] = field(default_factory=dict)
 
     def expert(self) -> list[Example]:
         return self.examples

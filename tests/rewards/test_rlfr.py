@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,22 @@ def test_resume_equals_an_uninterrupted_run(tmp_path: Path) -> None:
     other.setup(FakeContext(tmp_path, resumed=True))
     with pytest.raises(ModelError, match="pairing"):
         other.load_state_dict(torch.load(tmp_path / "state.pt"))
+
+
+def test_a_run_with_a_flow_of_another_shape_resumes(tmp_path: Path) -> None:
+    """`flow_path` decides the shape in the first session; a resumed one takes it from the checkpoint."""
+    first, _ = built(tmp_path / "fitted", depth=3, width=24)
+    fit.save(tmp_path / "flow", first.networks["flow"], first.target)
+    made, ctx = built(tmp_path, flow_path=str(tmp_path / "flow"))
+    signals = made.score(chunk_of())
+    made.learn(batch_of(prefixed(signals)), ctx)
+    resumed, again = rlfr(flow_path=str(tmp_path / "flow")), FakeContext(tmp_path)
+    again.resumed = True
+    resumed.setup(again)
+    resumed.load_state_dict(deepcopy(made.state_dict()))
+    assert resumed.networks["flow"].config == first.networks["flow"].config
+    for step in (1, 2):
+        scores = [m.score(chunk_of(step))["score"] for m in (made, resumed)]
+        assert torch.equal(*scores)
+        batch = batch_of({"old.score": scores[0]}, step)
+        assert made.learn(batch, ctx)["flow/loss"] == resumed.learn(batch, again)["flow/loss"]

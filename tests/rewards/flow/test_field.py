@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from rewards.flow.field import FieldConfig, VelocityField, default_depth
-from rewards.flow.matching import Pairs, deviation, flow_loss, interpolate, logit_normal
+from rewards.flow.matching import Pairs, deviation, flow_loss, interpolate
+from rewards.flow.noise import gaussian, logit_normal, stable_hash
 from rewards.flow.score import debias
 
 
@@ -77,12 +78,12 @@ def test_depth_by_policy_size() -> None:
 def sets(count: int = 40, seed: int = 0) -> list[Pairs]:
     draw = seeded(seed)
     target, condition = torch.randn(2, count, 16, generator=draw)
-    return [Pairs(target, condition, torch.ones(count), layer) for layer in (0.25, 0.5)]
+    return [Pairs.of(target, condition, torch.ones(count), layer) for layer in (0.25, 0.5)]
 
 
 def test_loss_at_the_start_is_the_velocity_variance() -> None:
     """v = 0, so the loss is mean |a - e|^2 / D = 2 for standard normal latents."""
-    loss = flow_loss(net(), sets(4000), seeded(0))
+    loss = flow_loss(net(), sets(4000), 0)
     assert abs(float(loss.detach()) - 2.0) < 0.05
 
 
@@ -90,7 +91,7 @@ def test_loss_and_gradient_do_not_depend_on_the_chunk() -> None:
     field, values = perturbed(), []
     for chunk in (10_000, 7):
         field.zero_grad()
-        loss = flow_loss(field, sets(), seeded(5), batch_mul=2, chunk=chunk)
+        loss = flow_loss(field, sets(), 5, batch_mul=2, chunk=chunk)
         loss.backward()  # type: ignore[no-untyped-call]
         values.append((loss.detach(), [p.grad.clone() for p in field.parameters() if p.grad is not None]))
     torch.testing.assert_close(values[0][0], values[1][0])
@@ -102,25 +103,26 @@ def test_token_weights_select() -> None:
     """Weight 0 equals absence, weights are relative, and a set without weight is left out of the mean."""
     part = sets()[0]
     field = perturbed()
-    halved = [Pairs(part.target, part.condition, part.weight * 0.5, part.layer)]
-    torch.testing.assert_close(flow_loss(field, [part], seeded(6)), flow_loss(field, halved, seeded(6)))
+    halved = [Pairs.of(part.target, part.condition, part.weight * 0.5, part.layer)]
+    torch.testing.assert_close(flow_loss(field, [part], 6), flow_loss(field, halved, 6))
     weight = torch.zeros(40)
     weight[3] = 1.0
-    single = flow_loss(field, [Pairs(part.target, part.condition, weight, part.layer)], seeded(6))
-    draw = seeded(6)
-    t, noise = logit_normal(40, draw), torch.randn(40, 16, generator=draw)
+    single = flow_loss(field, [Pairs.of(part.target, part.condition, weight, part.layer)], 6)
+    place, key = torch.arange(40), stable_hash(6, 0)
+    t = logit_normal(stable_hash("time", key), place)
+    noise = gaussian(torch.tensor([stable_hash("noise", key)]), place, 16)
     x, u = interpolate(part.target, noise, t)
     expected = deviation(field(x, t, part.condition, torch.full((40,), part.layer)), u)[3]
     torch.testing.assert_close(single, expected)
-    empty = Pairs(part.target, part.condition, torch.zeros(40), 0.5)
-    torch.testing.assert_close(flow_loss(field, [part, empty], seeded(6)), flow_loss(field, [part], seeded(6)))
-    nothing = flow_loss(field, [empty], seeded(6))
+    empty = Pairs.of(part.target, part.condition, torch.zeros(40), 0.5)
+    torch.testing.assert_close(flow_loss(field, [part, empty], 6), flow_loss(field, [part], 6))
+    nothing = flow_loss(field, [empty], 6)
     nothing.backward()  # type: ignore[no-untyped-call]
     assert float(nothing.detach()) == 0.0 and all(p.grad is not None for p in field.parameters())
 
 
 def test_training_times_are_logit_normal() -> None:
-    t = logit_normal(20_000, seeded(0))
+    t = logit_normal(0, torch.arange(20_000))
     assert bool(((t > 0) & (t < 1)).all())
     logits = torch.logit(t)
     assert abs(float(logits.mean())) < 0.03 and abs(float(logits.std()) - 1) < 0.03

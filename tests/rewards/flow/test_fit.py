@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch
 from harness.core.errors import ModelError
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField
-from rewards.flow.latents import Store, Trajectory, pairs, trajectories
+from rewards.flow.latents import Sample, Store, Trajectory, pairs, trajectories
 from tests.rewards.conftest import FakeContext, make_chunk, make_example
 
 TARGET = fit.Target(("previous",), (0.25, 0.5, 0.75))
@@ -33,13 +35,18 @@ def latents(rows: int = 12, length: int = 20, content: int = 0) -> list[Trajecto
 
 def offline(tmp_path: Path, count: int, how: fit.Fit) -> tuple[VelocityField, fit.Report, FakeContext]:
     ctx, field = FakeContext(tmp_path), net()
-    report = fit.offline(field, lambda e: ctx.scan(e, None), examples(count), TARGET, how, ctx.step, ctx.track)  # type: ignore[arg-type]
+    report = fit.offline(field, examples(count), TARGET, how, around(ctx))
     return field, report, ctx
+
+
+def around(ctx: FakeContext, **more: Any) -> fit.Around:
+    return fit.Around(**{"scan": lambda e: ctx.scan(e, None), "step": ctx.step, "track": ctx.track, **more})  # type: ignore[arg-type]
 
 
 def test_offline_fit_lowers_the_loss_on_held_out_solutions(tmp_path: Path) -> None:
     field, report, _ = offline(tmp_path, 60, fit.Fit(lr=3e-3, epochs=12, batch=8))
     assert report.steps == 12 * 8 and report.tokens == 12 * 57 * 6
+    assert report.held_out_before and report.held_out_after and report.loss
     assert report.held_out_after < 0.75 * report.held_out_before
     assert report.loss < 0.8 * report.losses[0]
     start = dict(net().named_parameters())
@@ -61,7 +68,73 @@ def test_condition_helps(tmp_path: Path) -> None:
     items = latents(content=99)
     matched = fit.held_out_loss(field, items, [0.25, 0.5, 0.75], ("previous",), fit.Fit())
     backwards = [Trajectory(i.key, i.states.flip(1)) for i in items]
+    assert matched is not None
     assert matched < 0.8 * fit.held_out_loss(field, backwards, [0.25, 0.5, 0.75], ("previous",), fit.Fit())
+
+
+@pytest.mark.parametrize("stop", [1, 5, 9])
+def test_a_fit_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path, stop: int) -> None:
+    how = fit.Fit(batch=5, epochs=2)
+    straight, wanted, _ = offline(tmp_path, 30, how)
+
+    def killed(items: Iterable[Any], *_: Any) -> Iterator[Any]:
+        for number, item in enumerate(items):
+            if number == stop:
+                raise KeyboardInterrupt
+            yield item
+
+    ctx, kept = FakeContext(tmp_path), tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        fit.offline(net(), examples(30), TARGET, how, around(ctx, track=killed, state=kept, save_seconds=0.0))
+    again, again_ctx = net(7), FakeContext(tmp_path)
+    found = fit.offline(again, examples(30), TARGET, how, around(again_ctx, state=kept, save_seconds=0.0))
+    assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), again.parameters(), strict=True))
+    assert (found.steps, found.losses, found.held_out_after) == (wanted.steps, wanted.losses, wanted.held_out_after)
+
+
+def test_the_fit_does_not_depend_on_how_solutions_are_scanned(tmp_path: Path) -> None:
+    def backwards(given: Sequence[Any]) -> Iterator[Any]:
+        yield from FakeContext(tmp_path).scan(list(reversed(given)), None)  # type: ignore[arg-type]
+
+    how = fit.Fit(batch=5)
+    fields = [net(), net()]
+    for field, scan in zip(fields, (lambda e: FakeContext(tmp_path).scan(e, None), backwards), strict=True):  # type: ignore[arg-type]
+        fit.offline(field, examples(30), TARGET, how, around(FakeContext(tmp_path), scan=scan))
+    assert all(torch.equal(p, q) for p, q in zip(*(f.parameters() for f in fields), strict=True))
+
+
+def test_few_solutions_are_in_memory_at_once(tmp_path: Path) -> None:
+    """However many there are, a window of them is scanned together."""
+    sizes = []
+
+    def scan(given: Sequence[Any]) -> Iterator[Any]:
+        sizes.append(len(given))
+        yield from FakeContext(tmp_path).scan(given, None)  # type: ignore[arg-type]
+
+    fit.offline(
+        net(), examples(200), TARGET, fit.Fit(batch=8, epochs=1, held_out=0.0), around(FakeContext(tmp_path), scan=scan)
+    )
+    assert max(sizes) == fit.WINDOW and sum(sizes) == 200
+
+
+def test_the_held_out_sample_is_bounded_and_the_same_however_it_comes() -> None:
+    items, found = latents(12, 20), []
+    for cuts in ([items], [[i] for i in items], [items[7:], items[:7]]):
+        sample = Sample(50)
+        for cut in cuts:
+            sample.add(cut)
+        (one, *_) = sample.pairs([0.25, 0.5, 0.75], ("previous",))
+        assert len(one.own) == 50
+        found.append({tuple(t.tolist()) for t in torch.cat([one.target, one.condition], 1)})
+    assert found[0] == found[1] == found[2]
+    whole = Sample(10_000)
+    whole.add(items)
+    for mine, plain in zip(
+        whole.pairs([0.25, 0.5, 0.75], ("previous", "next")),
+        pairs(items, [1.0] * 12, [0.25, 0.5, 0.75], ("previous", "next")),
+        strict=True,
+    ):
+        assert torch.equal(mine.target, plain.target) and torch.equal(mine.condition, plain.condition)
 
 
 def test_schedule() -> None:

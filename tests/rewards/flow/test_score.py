@@ -12,7 +12,8 @@ from harness.core.errors import TrainingError
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.latents import layer_index, layer_indices
 from rewards.flow.matching import deviation, interpolate
-from rewards.flow.score import Estimator, Scoring, auroc, gaussian, noise_keys, score_chunk, separation
+from rewards.flow.noise import gaussian
+from rewards.flow.score import Estimator, Scoring, auroc, noise_keys, score_chunk, separation
 from rewards.method import Chunk
 from tests.rewards.conftest import make_chunk
 
