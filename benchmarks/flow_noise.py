@@ -26,9 +26,9 @@ from harness.models import tiny
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.filter import fluctuation
-from rewards.flow.latents import layer_indices
 from rewards.flow.score import Estimator, Scoring, score_chunk
 from rewards.method import Chunk
+from rewards.support.layers import layer_indices
 from tasks.resolve import resolve
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"

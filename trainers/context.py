@@ -13,8 +13,8 @@ from harness.core.errors import DataError, TrainingError
 from harness.core.records import Example, Prompt
 from harness.rollout.protocols import Encodes
 from rewards.method import Chunk, Pass
+from rewards.support.layers import layer_indices
 from trainers.batching import Item, MicroBatch, plan, scatter, scatter_states
-from trainers.passes import layer_indices
 from trainers.policy import Policy
 
 SCAN_WINDOW = 64

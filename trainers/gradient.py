@@ -18,8 +18,9 @@ from harness.core.config import Recipe
 from harness.core.errors import TrainingError
 from rewards import losses
 from rewards.method import Batch, Method, Now, Pass, Pending, mean_of
+from rewards.support.layers import layer_indices
 from trainers.batching import MicroBatch, gather, scatter
-from trainers.passes import Reading, fill, items, layer_indices, read
+from trainers.passes import Reading, fill, items, read
 from trainers.policy import Output, Policy
 
 START = Pass(name="start", weights="start")

@@ -15,22 +15,12 @@ from torch import Tensor
 from harness.core.errors import TrainingError
 from harness.core.records import Prompt
 from rewards.method import Batch, Chunk, Method, Pass, Row, View
+from rewards.support.layers import layer_indices
 from trainers.batching import Item, MicroBatch, scatter, scatter_states
 from trainers.policy import Output, Policy
 
 TAIL = ("tail_logp", "tail_mask")
 """Readings of scored prompt tokens."""
-
-
-def layer_indices(hidden: Sequence[float | int], layers: int) -> tuple[int, ...]:
-    """Decoder layers named by fraction of the depth or by index, ascending and distinct."""
-    chosen = {min(round(h * layers), layers - 1) if isinstance(h, float) else h + layers * (h < 0) for h in hidden}
-    wrong = [h for h in chosen if not 0 <= h < layers]
-    if wrong:
-        raise TrainingError(
-            f"no decoder layer {wrong[0]}: the policy has {layers}", "name layers as fractions, such as 0.5"
-        )
-    return tuple(sorted(chosen))
 
 
 def items(batch: Batch, rows: Iterable[int], tail: int | Literal["prompt"] = 0) -> list[Item]:

@@ -26,6 +26,7 @@ from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
 from harness.rollout.protocols import Encodes, Grades, Tools
 from rewards.method import Batch, Group, Method, Progress
+from rewards.support.schedule import cosine
 from trainers.assemble import assemble
 from trainers.batching import Item
 from trainers.context import TrainerContext
@@ -34,7 +35,6 @@ from trainers.interrupts import Interrupts
 from trainers.passes import items, run_passes
 from trainers.policy import Policy
 from trainers.sampling import Sampler, prompts_at
-from trainers.sft import cosine
 from trainers.step_metrics import step_metrics
 
 PROBE_BOUND = {"float32": 1e-3, "bfloat16": 0.3}
@@ -241,7 +241,9 @@ class Trainer:
             )
         settings = self.recipe.optimiser
         fraction = self.spent() + number / of / max(self.recipe.train.steps, 1)
-        scale = cosine(fraction, settings.warmup, settings.final_lr) if settings.schedule == "cosine" else 1.0
+        scale = (
+            cosine(fraction, settings.warmup, settings.final_lr, floor=1e-3) if settings.schedule == "cosine" else 1.0
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = settings.lr * scale
         self.optimiser.step()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import torch
 
@@ -19,6 +17,7 @@ from harness.rollout.loop import Ask, Graded, RolloutLoop
 from harness.rollout.protocols import Tools
 from rewards.components import components
 from rewards.method import Draw, Group
+from rewards.support.seeds import stable_seed
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
@@ -38,12 +37,6 @@ def prompts_at(examples: Sequence[Example], seed: int, step: int, count: int) ->
             orders[epoch] = epoch_order(len(examples), seed, epoch)
         chosen.append(examples[orders[epoch][place]])
     return chosen
-
-
-def stable_seed(*parts: Any) -> int:
-    """A 63-bit seed from printable parts, the same on every machine."""
-    text = "\x1f".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class Sampler:

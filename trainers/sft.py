@@ -17,10 +17,12 @@ import torch
 from harness.core.config import ColdStart
 from harness.core.errors import DataError, TrainingError
 from harness.core.records import Example
+from rewards.support.schedule import cosine
+from rewards.support.seeds import stable_seed
 from trainers.batching import Item
 from trainers.muon import Muon
 from trainers.policy import Policy
-from trainers.sampling import prompts_at, stable_seed
+from trainers.sampling import prompts_at
 
 
 def train(
@@ -52,7 +54,7 @@ def train(
     policy.train()
     history = []
     for step in track(range(settings.steps), "cold start", settings.steps):
-        scale = cosine(step / settings.steps, 0.05, 0.05)
+        scale = cosine(step / settings.steps, 0.05, 0.05, floor=1e-3)
         for group, rate in zip((g for o in optimisers for g in o.param_groups), rates, strict=True):
             group["lr"] = rate * scale
         chosen = prompts_at(examples, seed, step, settings.batch)
@@ -91,11 +93,3 @@ def split_optimisers(policy: Policy, settings: ColdStart) -> list[torch.optim.Op
         Muon(hidden, lr=settings.matrix_lr, weight_decay=0.0),
         torch.optim.AdamW(rest, lr=settings.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-
-
-def cosine(fraction: float, warmup: float, final: float) -> float:
-    """Linear warm-up to 1 over the first `warmup` of training, then a cosine down to `final`."""
-    if warmup and fraction < warmup:
-        return max(fraction / warmup, 1e-3)
-    place = (fraction - warmup) / max(1.0 - warmup, 1e-9)
-    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * min(place, 1.0)))

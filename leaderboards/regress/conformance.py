@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import attempt
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Method, Now, totals
+from rewards.support.seeds import stable_hash
 from trainers.passes import TAIL
 
 Status = Literal["holds", "fails", "skipped"]

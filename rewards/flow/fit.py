@@ -28,10 +28,12 @@ from harness.core import checkpoint
 from harness.core.errors import ModelError
 from harness.core.records import Example
 from rewards.flow.field import FieldConfig, VelocityField
-from rewards.flow.latents import Sample, Trajectory, layer_indices, pairs, pick, trajectories
+from rewards.flow.latents import Sample, Trajectory, pairs, pick, trajectories
 from rewards.flow.matching import Pairs, flow_loss
-from rewards.flow.noise import stable_hash
 from rewards.method import Chunk
+from rewards.support.layers import layer_indices
+from rewards.support.schedule import cosine
+from rewards.support.seeds import stable_hash
 
 FORMAT = 1
 HELD_OUT_TOKENS = 1024
@@ -84,14 +86,6 @@ class Report:
     cut: int = 0
     cut_tokens: int = 0
     losses: list[float] = field(default_factory=list, repr=False)
-
-
-def schedule(done: float, warmup: float, final: float) -> float:
-    """Factor on the learning rate after the fraction `done` of training: linear warm-up, then a cosine to `final`."""
-    if done < warmup:
-        return done / warmup
-    half_turn = math.pi * min((done - warmup) / max(1.0 - warmup, 1e-12), 1.0)
-    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(half_turn))
 
 
 def split(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
@@ -170,7 +164,7 @@ def offline(net: VelocityField, examples: Sequence[Example], target: Target, how
     started, saved, spent = time.monotonic(), time.monotonic(), report.seconds
     stream = parts(around.scan, fitted, target.layers, how, report.steps)
     for part in around.track(stream, "fitting the flow", total - report.steps):
-        optimiser.param_groups[0]["lr"] = how.lr * schedule((part.number + 1) / max(total, 1), how.warmup, 0.0)
+        optimiser.param_groups[0]["lr"] = how.lr * cosine((part.number + 1) / max(total, 1), how.warmup, 0.0)
         found = pairs(part.items, [1.0] * len(part.items), part.depths, target.pairings) if part.items else []
         key = stable_hash("fit", how.seed, part.number)
         loss = flow_loss(net, found, key, how.batch_mul, how.chunk, how.precision)

@@ -16,22 +16,10 @@ from torch import Tensor
 
 from harness.core.errors import TrainingError
 from rewards.flow.matching import Pairs
-from rewards.flow.noise import stable_hash as stable_hash
+from rewards.support.seeds import stable_hash
 
 Pairing = Literal["previous", "next", "identity"]
 OFFSET: Mapping[str, int] = {"previous": -1, "next": 1, "identity": 0}
-
-
-def layer_index(layer: float | int, depth: int) -> int:
-    """Decoder layer of a percentile (`min(round(p * L), L - 1)`) or of an index (negative ones count from the end)."""
-    if isinstance(layer, float):
-        return min(round(layer * depth), depth - 1)
-    return layer % depth
-
-
-def layer_indices(layers: Sequence[float | int], depth: int) -> tuple[int, ...]:
-    """Indices of all layers, without repetition, in order."""
-    return tuple(sorted({layer_index(layer, depth) for layer in layers}))
 
 
 def pick(hidden: Mapping[int, Tensor], layers: Sequence[int]) -> list[Tensor]:

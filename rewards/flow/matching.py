@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rewards.flow.field import VelocityField
-from rewards.flow.noise import gaussian, logit_normal, stable_hash
+from rewards.flow.noise import gaussian, logit_normal
+from rewards.support.seeds import stable_hash
 
 
 @dataclass(frozen=True, slots=True)

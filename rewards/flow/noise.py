@@ -5,17 +5,10 @@ splitmix64 of key and counter gives uniforms, Box-Muller makes normals of them. 
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
 from torch import Tensor
-
-
-def stable_hash(*parts: object) -> int:
-    """A 63-bit number that is the same on every machine and in every process."""
-    text = "|".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def gaussian(keys: Tensor, counter: Tensor, size: int) -> Tensor:

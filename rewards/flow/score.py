@@ -7,7 +7,6 @@ can be recomputed. Only response tokens are scored. Source: arXiv 2510.10201, se
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,10 +15,13 @@ import torch
 from torch import Tensor
 
 from rewards.flow.field import VelocityField
-from rewards.flow.latents import OFFSET, layer_indices, partnered, pick
+from rewards.flow.latents import OFFSET, partnered, pick
 from rewards.flow.matching import deviation, interpolate, precise
-from rewards.flow.noise import gaussian, stable_hash
+from rewards.flow.noise import gaussian
 from rewards.method import Chunk
+from rewards.support.layers import layer_indices
+from rewards.support.seeds import stable_hash
+from rewards.support.stats import auroc
 
 Estimator = Literal["independent", "antithetic", "shared", "shared-antithetic"]
 
@@ -120,15 +122,6 @@ def _deviations(
                     x, wanted = interpolate(target, signed, torch.full((1,), t, device=target.device))
                     out[unit, index] += debias(t) * deviation(field.velocity(x, known[index]), wanted)
     return out / (2 if how.antithetic else 1)
-
-
-def auroc(score: Tensor, positive: Tensor) -> float:
-    """Probability that a positive has the higher score than a negative, ties counted half; NaN without both kinds."""
-    high, low = score[positive], score[~positive]
-    if not len(high) or not len(low):
-        return math.nan
-    difference = high[:, None] - low[None, :]
-    return float((difference > 0).double().mean() + 0.5 * (difference == 0).double().mean())
 
 
 def separation(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rewards import losses
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Method, Now, Pass, Row, View, method
+from rewards.support.seeds import stable_hash
 from rewards.support.views import mask_patches, noise_patches
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Context, Method, method
+from rewards.support.seeds import stable_hash
 
 
 @method.register("flip-noise")

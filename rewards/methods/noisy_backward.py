@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import ConfigError
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Context, method
 from rewards.methods.dr_grpo import DrGrpo
+from rewards.support.seeds import stable_hash
 
 
 @method.register("noisy-backward")

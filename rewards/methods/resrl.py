@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Chunk, Method, Pass, method
 from rewards.methods.high_entropy_tokens import quantile
+from rewards.support.seeds import stable_hash
 
 ROUNDS = 4
 """Power iterations of the randomised decomposition."""

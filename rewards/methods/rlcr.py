@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from harness.core.records import PromptStyle
-from rewards.flow.score import auroc
 from rewards.method import Batch, Context, method
 from rewards.methods.dr_grpo import DrGrpo
+from rewards.support.stats import auroc
 
 _FORM = re.compile(
     r"\s*<think>.*</think>\s*<answer>.*</answer>\s*<analysis>.*</analysis>\s*<confidence>([^<>]*)</confidence>\s*",

@@ -24,9 +24,13 @@ from harness.core.errors import ConfigError
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField, default_depth
 from rewards.flow.filter import Norm, flow_reward, fluctuation
-from rewards.flow.latents import Pairing, Store, layer_indices, partnered, pick, stable_hash, trajectories
-from rewards.flow.score import Estimator, Scoring, auroc, score_chunk
+from rewards.flow.latents import Pairing, Store, partnered, pick, trajectories
+from rewards.flow.score import Estimator, Scoring, score_chunk
 from rewards.method import Batch, Chunk, Context, Method, Pass, method
+from rewards.support.layers import layer_indices
+from rewards.support.schedule import cosine
+from rewards.support.seeds import stable_hash
+from rewards.support.stats import auroc
 
 
 @method.register("rlfr")
@@ -247,7 +251,7 @@ class Rlfr(Method):
         weight = dict(zip(batch.keys(), self.selection(batch).tolist(), strict=True))
         items = [item for item in self._store.take() if weight.get(item.key, 0.0) > 0]
         optimiser = self.optimisers["flow"]
-        optimiser.param_groups[0]["lr"] = self.flow_lr * fit.schedule(batch.progress.fraction_after, 0.03, 0.1)
+        optimiser.param_groups[0]["lr"] = self.flow_lr * cosine(batch.progress.fraction_after, 0.03, 0.1)
         depths = [index / ctx.layers for index in layer_indices(self.layers, ctx.layers)]
         weights = [weight[item.key] for item in items]
         how = self._how(stable_hash("learn", ctx.seed, batch.progress.step))

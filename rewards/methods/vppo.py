@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rewards.flow.latents import stable_hash
 from rewards.method import Batch, Now, Pass, Row, View, method
 from rewards.methods.dapo import Dapo
+from rewards.support.seeds import stable_hash
 from rewards.support.views import mask_patches
 
 

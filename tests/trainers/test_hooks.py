@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from rewards.method import Batch, Chunk, Method, Pass, Progress, Row, View, method
+from rewards.support.layers import layer_indices
 from tests.trainers import small
 from tests.trainers.workbench import recipe, trainer
-from trainers.passes import Reading, layer_indices, read, run_passes, scored, tail_values
+from trainers.passes import Reading, read, run_passes, scored, tail_values
 from trainers.rl import Trainer
 
 

@@ -6,8 +6,9 @@ import torch
 
 from rewards.flow.field import FieldConfig, VelocityField, default_depth
 from rewards.flow.matching import Pairs, deviation, flow_loss, interpolate
-from rewards.flow.noise import gaussian, logit_normal, stable_hash
+from rewards.flow.noise import gaussian, logit_normal
 from rewards.flow.score import debias
+from rewards.support.seeds import stable_hash
 
 
 def seeded(seed: int) -> torch.Generator:

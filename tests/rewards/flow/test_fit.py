@@ -14,6 +14,7 @@ from harness.core.errors import ModelError
 from rewards.flow import fit
 from rewards.flow.field import FieldConfig, VelocityField
 from rewards.flow.latents import Sample, Store, Trajectory, pairs, trajectories
+from rewards.support.schedule import cosine
 from tests.rewards.conftest import FakeContext, make_chunk, make_example
 
 TARGET = fit.Target(("previous",), (0.25, 0.5, 0.75))
@@ -138,8 +139,8 @@ def test_the_held_out_sample_is_bounded_and_the_same_however_it_comes() -> None:
 
 
 def test_schedule() -> None:
-    assert [round(fit.schedule(x, 0.1, 0.0), 6) for x in (0.0, 0.05, 0.1, 0.55, 1.0)] == [0, 0.5, 1, 0.5, 0]
-    assert fit.schedule(1.0, 0.03, 0.1) == pytest.approx(0.1)
+    assert [round(cosine(x, 0.1, 0.0), 6) for x in (0.0, 0.05, 0.1, 0.55, 1.0)] == [0, 0.5, 1, 0.5, 0]
+    assert cosine(1.0, 0.03, 0.1) == pytest.approx(0.1)
 
 
 def test_online_steps_lower_the_loss_and_move_every_parameter(tmp_path: Path) -> None:

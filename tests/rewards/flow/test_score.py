@@ -10,11 +10,12 @@ import torch
 
 from harness.core.errors import TrainingError
 from rewards.flow.field import FieldConfig, VelocityField
-from rewards.flow.latents import layer_index, layer_indices
 from rewards.flow.matching import deviation, interpolate
 from rewards.flow.noise import gaussian
-from rewards.flow.score import Estimator, Scoring, auroc, noise_keys, score_chunk, separation
+from rewards.flow.score import Estimator, Scoring, noise_keys, score_chunk, separation
 from rewards.method import Chunk
+from rewards.support.layers import layer_index, layer_indices
+from rewards.support.stats import auroc
 from tests.rewards.conftest import make_chunk
 
 LAYERS = (0.25, 0.5, 0.75)
