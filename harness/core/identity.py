@@ -16,7 +16,7 @@ import importlib.util
 import io
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ ROLLOUT_CODE = ("harness/core/records.py", "harness/models", "harness/engines", 
 
 VERDICT_CODE = ("rewards/verifier",)
 """Code that decides what an answer is worth."""
+
+METRICS_CODE = ("harness/evaluation/metrics.py", "harness/evaluation/results.py")
+"""Code that makes numbers of verdicts."""
 
 TRAINING_CODE = (
     *("trainers", "rewards/method.py", "rewards/losses.py", "rewards/components.py"),
@@ -175,13 +178,17 @@ def of_generation(
     }
 
 
-def of_grading(examples: Sequence[Example]) -> dict[str, Any]:
-    """What makes the verdicts of given responses: golds, answer types, categories, the benchmarks' own rules, our reader."""
+def of_grading(examples: Sequence[Example], aggregate: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """What makes verdicts and metrics of given responses: golds, answer types, categories, the benchmarks' own rules, our
+    reader and our metrics. aggregate: the authors' own scores, which count by the module that they are in."""
     rules = sorted({e.rule for e in examples if e.rule})
+    own = aggregate.__module__ if aggregate is not None else ""
     return {
         "content": digest([_graded_by(e) for e in examples], length=16),
         "rules": {rule: _rule_source(rule) for rule in rules},
         "verifier": source_digest(VERDICT_CODE),
+        "metrics": source_digest(METRICS_CODE),
+        "aggregate": _rule_source(own) if own and own != "tasks.base" else None,
     }
 
 
@@ -298,7 +305,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _rule_source(rule: str) -> str:
-    """Hash of the module of a rule `module:function`; of one of ours, with what the task files share."""
+    """Hash of the module of `module:function`, or of a module; of one of ours, with what the task files share."""
     module = rule.partition(":")[0]
     file = _file_of(module)
     if file is None:

@@ -115,7 +115,7 @@ def key_parts(plan: Experiment, tools: Tools, policy: str) -> dict[str, Any]:
         "task_version": plan.version,
         "verifier": VERSION,
         "protocol": plan.protocol,
-        "grading": of_grading(plan.examples),
+        "grading": of_grading(plan.examples, plan.facts.aggregate),
         "generation": of_generation(
             plan.examples,
             prompt=tools.renderer.hash,

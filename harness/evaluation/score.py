@@ -178,7 +178,7 @@ def _facts(options: ScoreOptions, task: Task, examples: Sequence[Example]) -> di
         "verifier": VERSION,
         "protocol": options.protocol,
         "revision": task.revision,
-        "grading": of_grading(examples),
+        "grading": of_grading(examples, task.aggregate),
         "generation": {
             "content": asked_digest(examples),
             "responses": {"file": options.responses.name, "sha256": sha256(options.responses)},

@@ -44,7 +44,7 @@ def resolve(path: str | Path, revision: str | None = None, weights: bool = True)
             )
         return folder.resolve(), ""
     if folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1:
-        raise ModelError(f"no such policy folder: {path}", "check --model")
+        raise ModelError(f"no such policy folder: {path}", "check --model or --policy")
     return _from_hub(str(path), revision, weights)
 
 

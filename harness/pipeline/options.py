@@ -55,13 +55,6 @@ class RunOptions:
     paper: bool = False
     out: Path = Path("runs")
 
-    def data_dir(self, *names: str) -> Path | None:
-        """The folder of a task, looked up by each of its names (`mathvision-test`, `mathvision`), else the general one."""
-        for name in names:
-            if name in self.data_dirs:
-                return self.data_dirs[name]
-        return self.data_dirs.get("")
-
     def overrides(self) -> dict[str, Any]:
         """The flags as dotted recipe keys. Several samples are drawn at temperature 0.6, top_p 0.95 unless told otherwise."""
         values: dict[str, Any] = {"model.path": self.model, "engine.name": self.engine, "engine.server": self.server}

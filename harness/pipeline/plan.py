@@ -60,11 +60,13 @@ def plans(options: RunOptions) -> list[Plan]:
     found = []
     for chosen, members in grouped.values():
         recipe = _recipe(options, chosen, members[0].modality)
+        check_data(recipe)
         for item in members:
             check_separate(recipe, item)
         if not options.policy:
             check_methods(recipe, methods)
         found.append(Plan(recipe=recipe, why=chosen.why, tasks=tuple(members), methods=methods, seeds=options.seeds))
+    check_data_dirs(options, found)
     return found
 
 
@@ -101,14 +103,42 @@ def _recipe(options: RunOptions, chosen: Choice, modality: str) -> Recipe:
     return recipe
 
 
-def check_separate(recipe: Recipe, item: Task) -> None:
-    """Training or validating on what is evaluated is an error."""
-    for role, data in (
+def _roles(recipe: Recipe) -> list[tuple[str, config.Data]]:
+    """What is read beside the evaluated task, and what for."""
+    roles = (
         ("trained", recipe.train),
         ("validated", recipe.validation),
         ("fitted to expert data", recipe.expert),
-    ):
-        if data is not None and (data.task, data.split) == (item.key, item.split):
+    )
+    return [(role, data) for role, data in roles if data is not None]
+
+
+def check_data(recipe: Recipe) -> None:
+    """The tasks that are trained on, validated on and fitted to are tasks that can be."""
+    from tasks.base import task
+
+    for role, data in _roles(recipe):
+        if data.task.startswith(("file:", "lm_eval/")):
+            raise ConfigError(
+                f"'{data.task}' can be evaluated, it cannot be {role} on",
+                "write it as a task of its own (docs/adding-a-task.md) and give --plugin",
+            )
+        task.get(data.task)
+
+
+def check_data_dirs(options: RunOptions, found: Sequence[Plan]) -> None:
+    """Every folder of --data-dir is for a task that the command reads. Raises ConfigError with near matches."""
+    read = {*options.tasks, *(item.name for part in found for item in part.tasks)}
+    read |= {f"{data.task}-{data.split}" for part in found for _, data in _roles(part.recipe)}
+    for name in options.data_dirs:
+        if name and not any(known == name or known.startswith(f"{name}-") for known in read):
+            raise ConfigError(f"--data-dir {name}=...: this command reads no task '{name}'", near(name, sorted(read)))
+
+
+def check_separate(recipe: Recipe, item: Task) -> None:
+    """Training or validating on what is evaluated is an error."""
+    for role, data in _roles(recipe):
+        if (data.task, data.split) == (item.key, item.split):
             raise ConfigError(
                 f"{item.name} would be {role} on and evaluated", "evaluate another split, or set train.split"
             )

@@ -136,8 +136,19 @@ def test_comments_are_no_code_and_strings_are() -> None:
     assert identity.code_lines("a = 1  # why\n\n# more\nb = '# text'\n") == ["a = 1", "b = '# text'"]
 
 
+def test_the_authors_aggregate_and_our_metrics_are_part_of_the_grading() -> None:
+    from tasks.base import task
+
+    plain, own = (identity.of_grading(items(2), task.get(key)().aggregate) for key in ("gsm8k", "mathverse"))
+    assert plain == identity.of_grading(items(2)) and plain["metrics"]
+    assert (
+        own["aggregate"]
+        and own["aggregate"] != identity.of_grading(items(2), task.get("wemath")().aggregate)["aggregate"]
+    )
+
+
 def test_the_code_that_decides_numbers_exists() -> None:
-    for place in (*identity.ROLLOUT_CODE, *identity.VERDICT_CODE, *identity.TRAINING_CODE):
+    for place in (*identity.ROLLOUT_CODE, *identity.VERDICT_CODE, *identity.METRICS_CODE, *identity.TRAINING_CODE):
         assert (identity.ROOT / place).exists(), place
 
 

@@ -185,6 +185,12 @@ def options(**changes: Any) -> RunOptions:
     [
         ({"tasks": ("arithmetic-train",)}, ConfigError, "arithmetic-train would be trained on and evaluated"),
         ({"tasks": ("arithmetic-validation",)}, ConfigError, "would be validated on and evaluated"),
+        (
+            {"sets": ("train.task=file:x.jsonl",)},
+            ConfigError,
+            "'file:x.jsonl' can be evaluated, it cannot be trained on",
+        ),
+        ({"data_dirs": {"arithmetik": Path()}}, ConfigError, "reads no task 'arithmetik': did you mean 'arithmetic"),
         ({"sets": ("methods.grpo.beta=1",)}, ConfigError, "method 'grpo' has no option 'beta'"),
         ({"sets": ("methods.gripo.eps=1",)}, RlfrEvalError, "unknown method 'gripo': did you mean 'grpo'"),
         ({"tasks": ("math500",), "recipe": "qwen2.5-math-7b", "sets": ()}, ResourceError, "billion parameters"),
