@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 import torch
 from torch import Tensor
 
-from harness.core.errors import ConfigError, near
+from harness.core.errors import ConfigError, TrainingError, near
 from harness.core.records import Example, Prompt, PromptStyle, Rollout, Sampling, Verdict
 from harness.core.registry import Registry
 from rewards import losses
@@ -23,6 +23,9 @@ from rewards.support.signals import Chunk as Chunk
 from rewards.support.signals import Pass as Pass
 from rewards.support.signals import Row as Row
 from rewards.support.signals import View as View
+
+Scope = Literal["row", "group", "batch"]
+"""What a number of a row depends on: the row alone, the rollouts of its prompt, all rollouts at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,6 @@ class Progress:
         return min(1.0, self.spent * (self.step + 1) / self.step)
 
 
-class Pending(Exception):
-    """A signal was read before the forward pass that makes it. The trainer catches it and runs the pass first."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """The rollouts of a step and what is known of them. Tensors are on one device and never carry a gradient.
@@ -107,9 +106,13 @@ class Batch:
 
     @property
     def signals(self) -> Mapping[str, Tensor]:
-        """`pass.key` -> tensor [B, ...] or [B, T, ...], where the reader left it. Raises Pending before the passes have run."""
+        """`pass.key` -> tensor [B, ...] or [B, T, ...], where the reader left it. Raises TrainingError before the passes
+        have run."""
         if not self.signals_ready:
-            raise Pending
+            raise TrainingError(
+                "a signal was read before the forward pass that makes it",
+                "a method whose reward, advantage or shape reads batch.signals declares advantage_needs_signals = True",
+            )
         return self.stored
 
     @property
@@ -298,6 +301,12 @@ class Method:
     eps: float = 1e-6
     reduction: Literal["rollout", "token", "constant"] = "rollout"
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        own = vars(cls)
+        if ("loss" in own or "reduce" in own) and "loss_scope" not in own:
+            cls.loss_scope = property(lambda self: self.scope)  # type: ignore[assignment, method-assign]
+
     def __init__(self, **options: Any) -> None:
         known = self.options()
         for name, value in options.items():
@@ -325,9 +334,25 @@ class Method:
         return (Pass(name="old"),)
 
     @property
-    def scope(self) -> Literal["row", "group", "batch"]:
-        """Over what the statistics of reward .. loss run: decides which of the three equal ways of a step is taken."""
+    def scope(self) -> Scope:
+        """Over what the statistics of reward, advantage and shape run (and of the loss, where `loss_scope` says no
+        less); with `loss_scope` it decides which of the three equal ways of a step is taken."""
         return "group"
+
+    @property
+    def advantage_needs_signals(self) -> bool:
+        """Whether reward, advantage or shape reads `batch.signals`. Where they do not, the trainer knows the advantages
+        before the forward pass and leaves rows without one out of it."""
+        return False
+
+    @property
+    def loss_scope(self) -> Scope:
+        """On what the loss of a row depends beside `batch.totals`: that row alone, its group, the whole mini-batch.
+
+        A class that writes `loss` or `reduce` without this beside it is taken to need as much as `scope` says; one whose
+        loss needs less declares it, which spares a forward pass per mini-batch.
+        """
+        return "row"
 
     @property
     def uses_expert(self) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.core.config import Recipe
 from harness.core.errors import TrainingError
 from rewards import losses
-from rewards.method import Batch, Method, Now, Pass, Pending, mean_of
+from rewards.method import Batch, Method, Now, Pass, mean_of
 from rewards.support.layers import layer_indices
 from trainers.batching import MicroBatch, gather, scatter
 from trainers.passes import Reading, fill, items, read
@@ -70,17 +70,15 @@ class Gradient:
         plain = all(p.weights == "old" and p.view is None and not p.tail for p in self.method.passes)
         own_steps = type(self.method).steps is not Method.steps
         single = self.recipe.train.mini_batches == 1 and not own_steps and not self.recipe.train.kl
-        return single and plain and len(self.method.passes) == 1 and self.method.scope in ("row", "group")
-
-    def row_wise(self) -> bool:
-        """Whether the loss of a row depends on that row alone, so that a group may be split over micro-batches."""
-        return self.method.scope == "row" or type(self.method).loss is Method.loss
+        # the advantages of a micro-batch are those of the batch only where they are known before, or within a group
+        apart = self.method.scope != "batch" or not self.method.advantage_needs_signals
+        return single and plain and len(self.method.passes) == 1 and apart and self.method.loss_scope != "batch"
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The method's terms and the recipe's KL penalty; a non-finite one stops the run."""
         cap = self.recipe.train.importance_cap
         if cap is not None:
-            advantage = advantage * importance(batch.old_logp, batch.engine_logp, cap)
+            now = weighted(now, importance(batch.old_logp, batch.engine_logp, cap), batch.mask)
         terms = dict(self.method.loss(now, advantage, batch))
         if self.recipe.train.kl:
             penalty = losses.kl_k3(now.logp, batch.signals["start.logp"])
@@ -98,17 +96,16 @@ class Gradient:
 
     def single(self, batch: Batch) -> tuple[Batch, Tensor, Tally] | None:
         """One forward for everything; None when a group does not fit a micro-batch and must not be split."""
-        try:
+        early: Tensor | None = None
+        if not self.method.advantage_needs_signals:
             with torch.no_grad():
-                early: Tensor | None = advantage_of(self.method, batch)
-        except Pending:
-            early = None
+                early = advantage_of(self.method, batch)
         rows = batch.graded.nonzero().squeeze(-1).tolist()
         pass_ = self.method.passes[0]
         if early is not None and self.method.inert and pass_.read is None:
             rows = [r for r in rows if bool((early[r] != 0).any())]
         plan = self.policy.plan(items(batch, rows), self.budget)
-        if splits_groups(plan, batch) and not (early is not None and self.row_wise()):
+        if splits_groups(plan, batch) and (early is None or self.method.loss_scope != "row"):
             return None
         tally = Tally(rows=len(rows), forwarded=tuple(rows))
         signals: dict[str, Tensor] = {}
@@ -131,7 +128,7 @@ class Gradient:
         """The loss per micro-batch of whole groups; None when a group would be split and the loss must not be."""
         rows = self._active(batch, advantage)
         plan = self.policy.plan(items(batch, rows), self.budget)
-        if splits_groups(plan, batch) and not self.row_wise():
+        if splits_groups(plan, batch) and self.method.loss_scope != "row":
             return None
         tally = Tally(rows=len(rows))
         for mb in plan:
@@ -209,10 +206,24 @@ def unread(batch: Batch) -> Batch:
 def importance(old_logp: Tensor, engine_logp: Tensor, cap: float) -> Tensor:
     """Weights [B, T] that make the engine's tokens count as the trainer's policy would have drawn them, truncated.
 
-    min(pi_old / pi_engine, cap) per token, without gradient; a positive factor of the advantage is one of the surrogate.
+    min(pi_old / pi_engine, cap) per token, without gradient.
     Source: truncated importance sampling, Ionides 2008, as applied to rollout engines in TRL (PR 3867).
     """
     return losses.ratio(old_logp.detach(), engine_logp).clamp(max=cap)
+
+
+def weighted(now: Now, weight: Tensor, mask: Tensor) -> Now:
+    """The same values, of which the gradient of every token of the mask is multiplied by its weight [B, T].
+
+    So the weights reach every term of a loss, also those that do not read the advantage.
+    """
+    factor = torch.where(mask, weight, 1.0)
+
+    def scaled(values: Tensor) -> Tensor:
+        fixed = values.detach()
+        return fixed + factor * (values - fixed)
+
+    return Now(scaled(now.logp), scaled(now.entropy))
 
 
 def advantage_of(method: Method, batch: Batch) -> Tensor:

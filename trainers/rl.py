@@ -222,7 +222,7 @@ class Trainer:
         tallies = []
         for number, (mini, part) in enumerate(self.method.steps(batch, advantage)):
             self.optimiser.zero_grad(set_to_none=True)
-            tally = None if self.method.scope == "batch" else self.gradient.grouped(mini, part)
+            tally = None if self.method.loss_scope == "batch" else self.gradient.grouped(mini, part)
             tallies.append(tally or self.gradient.coefficients(mini, part, first=number == 0))
             self.optimise(number, train.mini_batches)
         return batch, advantage, tallies

@@ -174,7 +174,7 @@ class Bench:
         mini, part = next(iter(made.steps(full, advantage)))
         work.coefficients(mini, part, first=True)
         found = {"general": self.taken()}
-        if made.scope != "batch" and work.grouped(mini, part) is not None:
+        if made.loss_scope != "batch" and work.grouped(mini, part) is not None:
             found["group by group"] = self.taken()
         if work.one_forward() and work.single(batch) is not None:
             found["one forward"] = self.taken()

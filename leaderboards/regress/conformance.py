@@ -167,23 +167,34 @@ def permutation(subject: Subject, batch: Batch) -> str:
 
 
 def micro_batches(subject: Subject, batch: Batch) -> str:
-    """The parts of a mini-batch, group by group, sum to the whole; denominators come from `batch.totals`."""
+    """Advantages of a group by itself and losses of what `loss_scope` names add up to the whole."""
     made = subject.make()
-    if made.scope == "batch":
-        raise NotApplicable("batch scope: the loss sees the whole mini-batch")
+    if made.scope == made.loss_scope == "batch":
+        raise NotApplicable("batch scope: advantages and loss see the whole mini-batch")
     whole = numbers(made, batch)
-    loss, gradient = torch.zeros(()), torch.zeros_like(whole.gradient)
-    for group in torch.unique(batch.group).tolist():
-        rows = (batch.group == group).nonzero().squeeze(-1)
-        part = batch.select(rows, keep_totals=True)
-        text = _apart("advantage of a group by itself", whole.advantage[rows], advantages(subject.make(), part))
+    groups = [(batch.group == g).nonzero().squeeze(-1) for g in torch.unique(batch.group).tolist()]
+    for rows in groups if made.scope != "batch" else ():
+        own = advantages(subject.make(), batch.select(rows, keep_totals=True))
+        text = _apart("advantage of a group by itself", whole.advantage[rows], own)
         if text:
             return f"{text}; declare scope = 'batch' if its statistics run over all groups"
-        value, gradient[rows] = loss_of(made, part, whole.advantage[rows])
+    if made.loss_scope == "batch":
+        return ""
+    loss, gradient = torch.zeros(()), torch.zeros_like(whole.gradient)
+    for rows in groups if made.loss_scope == "group" else torch.arange(len(batch.rollouts))[:, None]:
+        value, gradient[rows] = loss_of(made, batch.select(rows, keep_totals=True), whole.advantage[rows])
         loss = loss + value
-    return _apart("sum of the parts' losses", whole.loss, loss) or _apart(
-        "gradient of the parts", whole.gradient, gradient
-    )
+    text = _apart("sum of the parts' losses", whole.loss, loss) or _apart("gradient", whole.gradient, gradient)
+    return text and f"{text}; the loss is declared to need a {made.loss_scope} alone (loss_scope)"
+
+
+def early(subject: Subject, batch: Batch) -> str:
+    """Advantages are there before the forward pass, unless the method declares `advantage_needs_signals`."""
+    made = subject.make()
+    if made.advantage_needs_signals:
+        raise NotApplicable("declares advantage_needs_signals")
+    before = advantages(subject.make(), replace(batch, stored={}, signals_ready=False))
+    return _apart("advantage before the forward pass", advantages(made, batch), before)
 
 
 def one_forward(subject: Subject, batch: Batch) -> str:
@@ -358,6 +369,7 @@ PROPERTIES: dict[str, Property] = {
     "values outside the mask are never read": mask,
     "order of rollouts does not matter": permutation,
     "micro-batches sum to the whole": micro_batches,
+    "advantages need the signals they declare": early,
     "one forward equals the general step": one_forward,
     "no gradient leaks": detached,
     "clean outcome untouched": clean_outcome,

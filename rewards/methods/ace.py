@@ -33,6 +33,10 @@ class Ace(Method):
         start = (Pass(name="start", weights="start"),) if self.alpha else ()
         return (Pass(name="old"), *start)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
         if not self.alpha:
             return advantage

@@ -32,6 +32,10 @@ class Canon(Method):
     beta: float = 0.0
     mu: float = 1.0
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.metric == "entropy"
+
     def advantage(self, reward: Tensor, batch: Batch) -> Tensor:
         x = self.criterion(batch)
         value = torch.zeros_like(reward)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from rewards import losses
-from rewards.method import Batch, Method, Now, method
+from rewards.method import Batch, Method, Now, Scope, method
 
 
 @method.register("cispo")
@@ -24,6 +24,10 @@ class Cispo(Method):
     clip_low: float = 1.0
     clip_high: float = 0.28
     reduction: Literal["rollout", "token", "constant"] = "token"
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         ratio = losses.ratio(now.logp, batch.old_logp, batch.ratio_cap).detach()

@@ -27,6 +27,10 @@ class Crew(Method):
     weight: float = 0.1
     only_right: bool = True
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.weight != 0.0
+
     def reward(self, batch: Batch) -> Tensor:
         clean = super().reward(batch)
         if not self.weight:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.core.records import Example, Side
 from rewards import losses
-from rewards.method import Batch, Draw, Draws, Group, Method, Progress, method
+from rewards.method import Batch, Draw, Draws, Group, Method, Progress, Scope, method
 
 
 @method.register("dapo")
@@ -69,6 +69,10 @@ class Dapo(Method):
 
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
         return advantage * ~batch.truncated[:, None] if self.mask_truncated else advantage
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def reduce(self, values: Tensor, batch: Batch) -> Tensor:
         """Truncated rollouts are left out of sum and denominator, unless `truncated_in_mean` keeps them in the latter."""

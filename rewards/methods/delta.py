@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rewards import losses
-from rewards.method import Batch, Chunk, Now, Pass, method
+from rewards.method import Batch, Chunk, Now, Pass, Scope, method
 from rewards.methods.dapo import Dapo
 
 ROWS = 16
@@ -47,6 +47,14 @@ class Delta(Dapo):
     @property
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", head=True, read="states"),) if self.low != self.high else (Pass(name="old"),)
+
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.low != self.high
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def states(self, chunk: Chunk) -> dict[str, Tensor]:
         """`state` [b, S, D]: the head's inputs, on the host where there is a device."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rewards import losses
-from rewards.method import Batch, Method, Now, Pass, Row, View, method
+from rewards.method import Batch, Method, Now, Pass, Row, Scope, View, method
 from rewards.support.seeds import stable_hash
 from rewards.support.views import mask_patches, noise_patches
 
@@ -44,6 +44,10 @@ class Dvrp(Method):
         masked = (Pass(name="masked", view=self.masked),) if self.necessary else ()
         noised = (Pass(name="noised", view=self.noised),) if self.robust else ()
         return (Pass(name="old"), *masked, *noised)
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def masked(self, row: Row) -> View:
         seed = stable_hash("dvrp-mask", row.seed, row.step, row.prompt.example_id)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import ConfigError
-from rewards.method import Batch, Method, Now, method
+from rewards.method import Batch, Method, Now, Scope, method
 
 
 @method.register("entropy-adv")
@@ -37,6 +37,10 @@ class EntropyAdv(Method):
         super().__init__(**options)
         if self.kappa <= 1:
             raise ConfigError(f"methods.{self.key}: kappa must be above 1 (got {self.kappa})", "the paper uses 2")
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def bonus(self, entropy: Tensor, advantage: Tensor) -> Tensor:
         """psi [B, T], without gradient."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rewards.method import Batch, Method, Now, method
+from rewards.method import Batch, Method, Now, Scope, method
 
 
 @method.register("gspo")
@@ -25,6 +25,10 @@ class Gspo(Method):
 
     clip_low: float = 3e-4
     clip_high: float = 4e-4
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         mask = batch.mask

@@ -58,6 +58,10 @@ class Laser(Method):
         first = Pass(name="first", weights="start", view=self.marked, read="last")
         return (Pass(name="old"), judged, *((first,) if self.constant is None else ()))
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.tau != 0.0
+
     def setup(self, ctx: Context) -> None:
         self._mark = ctx.encode(self.mark)[0]
 

@@ -31,6 +31,10 @@ class Nthr(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", head=True, read="slices") if self.eta != 1.0 else Pass(name="old"),)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def slices(self, chunk: Chunk) -> dict[str, Tensor]:
         """`state` [b, S, D] and `residual` [b, S, W]: g on the W ids of the row's group, on the host where there is a device."""
         assert chunk.head is not None and chunk.seen is not None

@@ -28,6 +28,10 @@ class Pear(Method):
     wrong: float = 0.0
     weight: float = 1.0
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.weight != 0.0
+
     def reward(self, batch: Batch) -> Tensor:
         right = (
             self.score - self.weight * self.penalty(batch)

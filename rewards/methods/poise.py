@@ -46,6 +46,10 @@ class Poise(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", hidden=(self.layer,), tail=self.tokens - 1, read="features", rows=("phi",)),)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def collect(self, draw: Draws, prompts: Sequence[Example], progress: Progress) -> list[Group]:
         return draw([Draw(example=e, n=self.rollouts) for e in prompts])
 

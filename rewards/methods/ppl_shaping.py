@@ -29,6 +29,10 @@ class PplShaping(Method):
     def scope(self) -> Literal["row", "group", "batch"]:
         return "batch"
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def shape(self, advantage: Tensor, batch: Batch) -> Tensor:
         return advantage * self.factor(batch)[:, None]
 

@@ -32,6 +32,10 @@ class Progrpo(Dapo):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", tail="prompt" if self.alpha else 0),)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def advantage(self, reward: Tensor, batch: Batch) -> Tensor:
         plain = super().advantage(reward, batch)
         if not self.alpha:

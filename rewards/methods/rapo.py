@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rewards.method import Batch, Method, Now, Pass, method
+from rewards.method import Batch, Method, Now, Pass, Scope, method
 
 
 @method.register("rapo")
@@ -32,6 +32,10 @@ class Rapo(Method):
     def passes(self) -> tuple[Pass, ...]:
         start = (Pass(name="start", weights="start"),) if self.alpha else ()
         return (Pass(name="old"), *start)
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def loss(self, now: Now, advantage: Tensor, batch: Batch) -> dict[str, Tensor]:
         terms = super().loss(now, advantage, batch)

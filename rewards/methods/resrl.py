@@ -46,6 +46,10 @@ class Resrl(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", hidden=(-2,), read="latents") if self.w_min < 1.0 else Pass(name="old"),)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.w_min < 1.0
+
     def latents(self, chunk: Chunk) -> dict[str, Tensor]:
         """`latent` [b, S, D]: the normalised state that predicts each token, on the host where there is a device."""
         states = next(iter(chunk.hidden.values()))[:, :-1]

@@ -82,6 +82,10 @@ class Rlfr(Method):
         )
         self._refuse_nonsense()
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.active
+
     def _refuse_nonsense(self) -> None:
         wrong = [
             (self.noise_draws < 1, "noise_draws must be at least 1", "the paper uses 1"),

@@ -56,6 +56,10 @@ class Rlpr(Method):
         spliced = Pass(name="spliced", view=self.spliced, read="likelihood")
         return (Pass(name="old"), spliced, Pass(name="direct", weights="start", view=self.direct, read="likelihood"))
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return self.signal != "outcome"
+
     def setup(self, ctx: Context) -> None:
         self._text = ctx
 

@@ -35,6 +35,10 @@ class Sar(DrGrpo):
         bare = (Pass(name="bare", view=self.bare),) if self.alpha else ()
         return (Pass(name="old"), *bare)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def bare(self, row: Row) -> View:
         """The same response after the last prompt tokens, no question and no image."""
         ids = row.prompt.ids[-self.context :]

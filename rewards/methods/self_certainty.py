@@ -32,6 +32,10 @@ class SelfCertainty(Method):
     def passes(self) -> tuple[Pass, ...]:
         return (Pass(name="old", head=True, read="read_certainty") if self.coefficient else Pass(name="old"),)
 
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return True
+
     def read_certainty(self, chunk: Chunk) -> dict[str, Tensor]:
         """`certainty` [b, S]: KL(U || p) of every token."""
         return {"certainty": chunk.per_token(certainty, temperature=1.0)}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rewards.method import Batch, Now, Pass, Row, View, method
+from rewards.method import Batch, Now, Pass, Row, Scope, View, method
 from rewards.methods.dapo import Dapo
 from rewards.support.seeds import stable_hash
 from rewards.support.views import mask_patches
@@ -42,6 +42,14 @@ class Vppo(Dapo):
     def passes(self) -> tuple[Pass, ...]:
         looks = self.keep < 1.0 or self.scale_min < 1.0
         return (Pass(name="old"), *((Pass(name="masked", view=self.masked),) if looks else ()))
+
+    @property
+    def advantage_needs_signals(self) -> bool:
+        return len(self.passes) > 1
+
+    @property
+    def loss_scope(self) -> Scope:
+        return "row"
 
     def masked(self, row: Row) -> View:
         """The rollout under a masked picture: one mask per run, step and prompt, the same for all its rollouts."""

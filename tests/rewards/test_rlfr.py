@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from harness.core.errors import ConfigError, ModelError
+from harness.core.errors import ConfigError, ModelError, TrainingError
 from rewards.flow import fit
-from rewards.method import Batch, Chunk, Now, Pending, Progress, method
+from rewards.method import Batch, Chunk, Now, Progress, method
 from tests.rewards.conftest import FakeContext, make_batch, make_chunk, make_example
 
 LENGTHS = [5, 3, 4, 2]
@@ -112,9 +112,9 @@ def test_one_sweep_or_micro_batches_give_the_same(tmp_path: Path) -> None:
     assert all(torch.equal(p, q) for p, q in zip(results[0][2], results[1][2], strict=True))
 
 
-def test_signals_are_pending_before_the_pass() -> None:
+def test_a_signal_read_before_its_pass_is_named() -> None:
     batch = replace(batch_of({}), signals_ready=False)
-    with pytest.raises(Pending):
+    with pytest.raises(TrainingError, match=r"before the forward pass.*advantage_needs_signals"):
         rlfr().shape(torch.zeros(4, 5), batch)
 
 

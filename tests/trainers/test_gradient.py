@@ -75,7 +75,7 @@ def test_every_way_of_a_step_gives_the_same_gradient(bench: tuple[Trainer, Batch
     if not bool((exact != 0).any()):
         pytest.skip("no token that this method keeps has an advantage on the recorded batch")
     assert close(exact, general(made, work, batch, "later"))
-    if work.method.scope != "batch":
+    if work.method.loss_scope != "batch":
         assert close(exact, general(made, work, batch, "grouped"))
     if work.one_forward():
         assert work.single(batch) is not None

@@ -27,9 +27,9 @@ def bench(tiny_lm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trai
     return made, made.collect(Progress())
 
 
-def gradient(made: Trainer, batch: Batch, way: str, **changes: Any) -> torch.Tensor:
+def gradient(made: Trainer, batch: Batch, way: str, key: str = "grpo", **changes: Any) -> torch.Tensor:
     settings = made.recipe.model_copy(update={"train": made.recipe.train.model_copy(update=changes)})
-    work = Gradient(made.policy, method.get("grpo")(), settings, 0)
+    work = Gradient(made.policy, method.get(key)(), settings, 0)
     made.optimiser.zero_grad(set_to_none=True)
     if way == "single":
         assert work.single(batch) is not None
@@ -55,6 +55,18 @@ def test_a_cap_of_two_doubles_the_gradient_of_tokens_that_the_engine_found_a_thi
     torch.testing.assert_close(gradient(made, rarer, way, importance_cap=2.0), 2 * plain, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradient(made, rarer, way, importance_cap=9.0), 3 * plain, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradient(made, batch, way, importance_cap=2.0), plain, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("key", ["gspo", "copo", "drpo", "rapo"])
+def test_importance_weights_reach_every_term_of_every_loss(bench: tuple[Trainer, Batch], key: str) -> None:
+    """Also those that do not read the advantage."""
+    made, batch = bench
+    made.policy.keep_start()
+    rarer = replace(batch, engine_logp=batch.engine_logp + THIRD)
+    plain = gradient(made, rarer, "later", key)
+    assert float(plain.norm()) > 0
+    capped = gradient(made, rarer, "later", key, importance_cap=9.0)
+    torch.testing.assert_close(capped, 3 * plain, rtol=1e-3, atol=1e-6)
 
 
 def test_weights_are_truncated_ratios_by_hand() -> None:

@@ -49,6 +49,7 @@ def test_grpo_keeps_every_promise(bench: Bench) -> None:
         ("broken-mask", "values outside the mask are never read", "4 rollouts of 1 prompt: a token outside"),
         ("broken-mask", "micro-batches sum to the whole", "16 rollouts of 4 prompts: sum of the parts' losses"),
         ("broken-raises", "padding changes nothing", "2 rollouts of 1 prompt: raised KeyError: 'old.nothing'"),
+        ("broken-raises", "advantages need the signals they declare", "a signal was read before the forward pass"),
         ("broken-optimiser", "optimisers move their parameters", "2 of 2 parameters never move"),
         ("broken-optimiser", "clean outcome untouched", "batch.outcome was changed in place"),
     ],
