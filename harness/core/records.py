@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import ImageError
+from harness.core.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,16 @@ class Example:
     rule: str = ""
     note: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises DataError, naming the item, for golds that no response could be compared with."""
+        golds = self.answer.golds
+        if not isinstance(golds, tuple) or not all(isinstance(g, str) for g in golds):
+            raise DataError(
+                f"item {self.id} of {self.task}: golds are {golds!r}, not texts in a tuple", 'write golds=("7",)'
+            )
+        if not all(g.strip() for g in golds):
+            raise DataError(f"item {self.id} of {self.task}: a gold is empty", "leave golds empty where none is known")
 
     @property
     def question(self) -> str:

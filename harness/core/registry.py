@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 from harness.core.errors import ConfigError, UnknownNameError, near
 
 T = TypeVar("T", bound=type)
+_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ class Registry(Generic[T]):
         self._origins: dict[str, str] = {}
 
     def register(self, key: str) -> Callable[[T], T]:
-        """Class decorator. The same key from another place is an error."""
+        """Class decorator. Raises ConfigError for a key that the command line could not name, or one that is taken."""
+        if not _KEY.fullmatch(key):
+            raise ConfigError(
+                f"'{key}' cannot be the key of a {self.kind}", "small letters and digits, joined by '-': my-variant"
+            )
 
         def add(cls: T) -> T:
             origin = f"{cls.__module__}.{cls.__qualname__}"
