@@ -17,7 +17,7 @@ from harness.core.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
 VERBS = (
-    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method"),
+    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method", "new-task"),
     *("leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
 )
 

@@ -1,4 +1,4 @@
-"""The verbs for whoever writes a method: `regress` tries its promises, `new-method` writes the files it starts from."""
+"""The verbs for authors: `regress` tries a method's promises, `new-method` and `new-task` write files to start from."""
 
 from __future__ import annotations
 
@@ -65,7 +65,21 @@ def new_method_(name: NewName, dir: NewDir = Path()) -> None:
         print(file)
 
 
+def new_task_(name: NewName, dir: NewDir = Path()) -> None:
+    """Write a task's module, two rows, its test and its page; all of them pass as they are.
+
+    \b
+    rlfr-eval new-task my-set --dir mine
+    rlfr-eval validate --task my-set --data-dir mine --plugin mine/my_set.py
+    """
+    from harness.cli import scaffold_task
+
+    for file in scaffold_task.write(name, dir):
+        print(file)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command("regress", short_help="Try a method's promises; exit code 1 names what broke.")(regress_)
     app.command("new-method", short_help="Write a method's module, test and page.")(new_method_)
+    app.command("new-task", short_help="Write a task's module, rows, test and page.")(new_task_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.core.errors import ConfigError
@@ -115,13 +116,22 @@ That of grpo: no further forward pass.
 def write(name: str, folder: Path) -> list[Path]:
     """Three new files in `folder`: NAME.py, test_NAME.py, NAME.md. Raises ConfigError for a name that cannot be a key or is
     taken, and before any existing file would be lost."""
+    module = checked(name, "method", "rewards/methods")
+    return place(name, folder, {f"{module}.py": MODULE, f"test_{module}.py": TEST, f"{name}.md": PAGE})
+
+
+def checked(name: str, kind: str, home: str) -> str:
+    """The module's name for a key. Raises ConfigError for a name that cannot be a key of its kind or is taken."""
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or keyword.iskeyword(module):
-        raise ConfigError(f"'{name}' cannot be a method's key", "small letters and digits, joined by '-': my-variant")
-    if (Path(__file__).parents[2] / "rewards" / "methods" / f"{module}.py").is_file():
-        raise ConfigError(f"method '{name}' exists already", "choose another name")
-    cls = "".join(part.capitalize() for part in name.split("-"))
-    files = {f"{module}.py": MODULE, f"test_{module}.py": TEST, f"{name}.md": PAGE}
+        raise ConfigError(f"'{name}' cannot be a {kind}'s key", "small letters and digits, joined by '-': my-variant")
+    if (Path(__file__).parents[2] / home / f"{module}.py").is_file():
+        raise ConfigError(f"{kind} '{name}' exists already", "choose another name")
+    return module
+
+
+def place(name: str, folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """The templates as files of `folder`, the key and names made from it filled in. Nothing is overwritten."""
     taken = [n for n in files if (folder / n).exists()]
     if taken:
         raise ConfigError(f"{folder / taken[0]} exists already", "choose another name or --dir")
@@ -129,6 +139,7 @@ def write(name: str, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--dir {folder} cannot be made ({error.strerror})", "name a folder") from error
+    cls = "".join(part.capitalize() for part in name.split("-"))
     for file, template in files.items():
-        (folder / file).write_text(template.format(key=name, module=module, cls=cls), "utf-8")
+        (folder / file).write_text(template.format(key=name, module=name.replace("-", "_"), cls=cls), "utf-8")
     return [folder / file for file in files]

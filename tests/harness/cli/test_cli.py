@@ -32,6 +32,7 @@ FLAGS = {
     "export-lm-eval": "folder --task --data-dir --n --max-new-tokens",
     "regress": "--method --baseline --suite --seeds --json --junit --plugin --update",
     "new-method": "name --dir",
+    "new-task": "name --dir",
     "leaderboard": "--out --format --baseline --task --model --samples --data-dir",
     "compare": "a b --limit --json",
     "show": "run --wrong --limit --id --reason --category --diff --json --identity",
