@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-ARCHITECTURES: Mapping[str, bool] = {"qwen2": False, "llama": False, "qwen2_5_vl": True}
+ARCHITECTURES: Mapping[str, bool] = {"qwen2": False, "qwen3": False, "llama": False, "qwen2_5_vl": True}
 """Supported model types; the value says whether the type reads images."""
 
 

@@ -42,7 +42,7 @@ VISION: dict[str, Any] = {
     "spatial_merge_size": 2,
     "window_size": 56,
 }
-KINDS = ("qwen2", "llama", "qwen2_5_vl")
+KINDS = ("qwen2", "qwen3", "llama", "qwen2_5_vl")
 
 
 def model(kind: str, tied: bool = False, seed: int = 0) -> Any:
@@ -58,6 +58,9 @@ def model(kind: str, tied: bool = False, seed: int = 0) -> Any:
     elif kind == "llama":
         config = hf.LlamaConfig(**TEXT, rope_parameters=ROPE, tie_word_embeddings=tied)
         cls = hf.LlamaForCausalLM
+    elif kind == "qwen3":
+        config = hf.Qwen3Config(**TEXT, head_dim=8, rope_parameters=ROPE, tie_word_embeddings=tied)
+        cls = hf.Qwen3ForCausalLM
     else:
         config = hf.Qwen2Config(**TEXT, rope_parameters=ROPE, tie_word_embeddings=tied)
         cls = hf.Qwen2ForCausalLM

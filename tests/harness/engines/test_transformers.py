@@ -288,23 +288,25 @@ def test_sync_during_generation_is_refused(twin: TransformersEngine) -> None:
     twin.close()
 
 
-def test_llama_and_half_precision(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    """The third architecture, loaded from a folder of its own; bfloat16 follows float32 within its rounding."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+@pytest.mark.parametrize("family", ["Llama", "Qwen3"])
+def test_other_families_and_half_precision(family: str, tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    """Loaded from a folder of its own; bfloat16 follows float32 within its rounding."""
+    import transformers
 
+    configuration, model = (getattr(transformers, family + end) for end in ("Config", "ForCausalLM"))
     tiny_lm = loading.load(tiny_folders["tiny-lm"])
     sizes = {
         k: getattr(tiny_lm.model.config, k) for k in ("vocab_size", "hidden_size", "intermediate_size", "pad_token_id")
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        llama: Any = LlamaForCausalLM(
-            LlamaConfig(
+        other: Any = model(
+            configuration(
                 **sizes, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.1
             )
         )
-    llama.generation_config = tiny_lm.generation_config
-    folder = loading.save(tiny_lm, tmp_path / "llama", llama)
+    other.generation_config = tiny_lm.generation_config
+    folder = loading.save(tiny_lm, tmp_path / family, other)
     loaded = loading.load(folder)
     prompt = prompts(loaded, 3)[2]
     made = TransformersEngine(loaded)

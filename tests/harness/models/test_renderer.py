@@ -99,6 +99,25 @@ def test_a_begin_token_that_opens_every_turn_is_written_once(tiny_lm: loading.Lo
     assert renderer(loaded, system="Box it.").render(example("Hi")).text.endswith("Box it.<|im_end|>\n" + turn)
 
 
+QWEN3_LIKE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n"
+    "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Like Qwen3's: a last reply is written with an empty thinking part, an earlier one without."""
+
+
+def test_a_template_that_writes_replies_in_two_ways_needs_its_own_system_turn_or_a_given_one(
+    tiny_lm: loading.Loaded,
+) -> None:
+    loaded = with_template(tiny_lm, QWEN3_LIKE)
+    with pytest.raises(ConfigError, match="hides its system turn"):
+        renderer(loaded)
+    kept = renderer(loaded, default_system=True)
+    assert kept.render(example("Hi")).text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert kept.render_solution(example(solution="7"))[-1] == kept.end_ids[0]
+    assert "Box it." in renderer(loaded, system="Box it.").render(example("Hi")).text
+
+
 @pytest.mark.parametrize("template", [SMOL_LIKE, LLAMA_LIKE, None])
 def test_the_models_own_system_turn_can_stay(tiny_lm: loading.Loaded, template: str | None) -> None:
     """Token by token what the tokenizer itself makes of the question."""
