@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from harness.core.config import Recipe
 from harness.core.errors import TrainingError
 from rewards import losses
+from rewards.hooks import call_hook
 from rewards.method import Batch, Method, Now, Pass, mean_of
 from rewards.support.layers import layer_indices
 from trainers.batching import MicroBatch, gather, scatter
@@ -79,7 +81,7 @@ class Gradient:
         cap = self.recipe.train.importance_cap
         if cap is not None:
             now = weighted(now, importance(batch.old_logp, batch.engine_logp, cap), batch.mask)
-        terms = dict(self.method.loss(now, advantage, batch))
+        terms = dict(call_hook(self.method, "loss", now, advantage, batch))
         if self.recipe.train.kl:
             penalty = losses.kl_k3(now.logp, batch.signals["start.logp"])
             # over all graded rows, also where the method's own mean runs over some of them
@@ -227,18 +229,31 @@ def weighted(now: Now, weight: Tensor, mask: Tensor) -> Now:
 
 
 def advantage_of(method: Method, batch: Batch) -> Tensor:
-    """reward -> advantage -> shape, checked: [B, T], finite, zero outside the mask."""
-    value = method.shape(method.advantage(method.reward(batch), batch), batch)
-    if value.shape != batch.ids.shape:
-        raise TrainingError(
-            f"method '{method.key}' returned advantages {tuple(value.shape)}, not {tuple(batch.ids.shape)}",
-            "return [B, T]",
-        )
+    """reward -> advantage -> shape, each checked for its shape; the last is finite and zero outside the mask."""
+    rows, tokens = tuple(batch.group.shape), tuple(batch.ids.shape)
+    reward = _sized(method, "reward", call_hook(method, "reward", batch), rows, "[B]")
+    value = _sized(method, "advantage", call_hook(method, "advantage", reward, batch), tokens, "[B, T]")
+    value = _sized(method, "shape", call_hook(method, "shape", value, batch), tokens, "[B, T]")
     value = torch.where(batch.mask, value, torch.zeros_like(value))
     if not torch.isfinite(value).all():
         raise TrainingError(
             f"method '{method.key}' returned a non-finite advantage at step {batch.progress.step}",
             "check reward, advantage and shape",
+        )
+    return value
+
+
+def _sized(method: Method, hook: str, value: Any, shape: tuple[int, ...], named: str) -> Tensor:
+    """The value, which must be a tensor of that shape. Raises TrainingError."""
+    if not isinstance(value, Tensor):
+        raise TrainingError(
+            f"{hook}() of method '{method.key}' returned {type(value).__name__}, not a tensor {named} = {list(shape)}",
+            f"return a tensor {named}",
+        )
+    if tuple(value.shape) != shape:
+        raise TrainingError(
+            f"{hook}() of method '{method.key}' returned a tensor {list(value.shape)}, not {named} = {list(shape)}",
+            f"return {named}: B rollouts" + (", T the longest response" if len(shape) > 1 else ""),
         )
     return value
 

@@ -25,6 +25,7 @@ from harness.core.errors import EngineError, TrainingError
 from harness.core.records import Example, Prompt, Sampling
 from harness.engines.base import Engine, Request
 from harness.rollout.protocols import Encodes, Grades, Tools
+from rewards.hooks import call_hook
 from rewards.method import Batch, Group, Method, Progress
 from rewards.support.schedule import cosine
 from trainers.assemble import assemble
@@ -126,7 +127,7 @@ class Trainer:
             with self.phase("update"):
                 batch, advantage, tallies = self.update(batch)
             with self.phase("learn"):
-                learned = self.method.learn(batch, self.context) if tallies else {}
+                learned = call_hook(self.method, "learn", batch, self.context) if tallies else {}
             self.step += 1
             with self.phase("kl"):
                 kl = self.measured_kl(batch) if tallies else None
