@@ -164,12 +164,6 @@ class Method:
             cls.loss_scope = property(lambda self: self.scope)  # type: ignore[assignment, method-assign]
 
     def __init__(self, **options: Any) -> None:
-        forgotten = self.unannotated()
-        if forgotten is not None:
-            raise ConfigError(
-                f"attribute '{forgotten}' of method '{self.key}' has no annotation, so that it is no option",
-                f"write '{forgotten}: float = ...' for an option, 'ClassVar' for a constant",
-            )
         known = self.options()
         for name, value in options.items():
             if name not in known:
@@ -186,17 +180,6 @@ class Method:
         return {
             n: h for n, h in hints.items() if not n.startswith("_") and "ClassVar" not in str(h) and hasattr(cls, n)
         }
-
-    @classmethod
-    def unannotated(cls) -> str | None:
-        """The first plain attribute of the class that no annotation makes an option or a constant; None where all have one."""
-        hints = get_type_hints(cls)
-        plain = (bool, int, float, str, tuple, list, dict, type(None))
-        for owner in cls.__mro__[: cls.__mro__.index(Method)]:
-            for name, value in vars(owner).items():
-                if not name.startswith("_") and name not in hints and isinstance(value, plain):
-                    return name
-        return None
 
     def settings(self) -> dict[str, Any]:
         """Option values in use."""
