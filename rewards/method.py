@@ -159,6 +159,7 @@ class Method:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         own = vars(cls)
+        _demand_annotations(cls)
         if ("loss" in own or "reduce" in own) and "loss_scope" not in own:
             cls.loss_scope = property(lambda self: self.scope)  # type: ignore[assignment, method-assign]
 
@@ -278,6 +279,18 @@ class Method:
                 )
             for name, item in mine.items():
                 item.load_state_dict(given[name])
+
+
+def _demand_annotations(cls: type) -> None:
+    """Every public value of a method's class is an option or a ClassVar: one without annotation would be neither."""
+    annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", {})}
+    for name, value in vars(cls).items():
+        plain = not callable(value) and not hasattr(type(value), "__get__")
+        if plain and not name.startswith("_") and name not in annotated:
+            raise ConfigError(
+                f"class {cls.__name__} in {cls.__module__}: '{name}' has no annotation, so it is no option",
+                f"write `{name}: {type(value).__name__} = {value!r}` for an option, `ClassVar[...]` for a constant",
+            )
 
 
 def _typed(key: str, name: str, value: Any, annotation: Any) -> Any:

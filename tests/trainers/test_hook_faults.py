@@ -66,3 +66,17 @@ def test_a_fault_inside_a_hook_shows_file_and_line_once() -> None:
 def test_an_error_of_the_project_stays_what_it_is() -> None:
     with pytest.raises(ConfigError, match="an error of its own"):
         call_hook(Faulty(), "shape", LOGP, batch())
+
+
+def test_an_option_without_annotation_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"class Loose .*'weight' has no annotation.*`weight: float = 0.5`"):
+
+        class Loose(Method):
+            weight = 0.5
+
+
+def test_an_option_keeps_the_annotation_of_its_base() -> None:
+    class Narrow(Method):
+        clip_high = 0.1
+
+    assert Narrow().settings()["clip_high"] == 0.1
