@@ -15,7 +15,7 @@ from typing import Any
 from harness.core.errors import attempt
 from harness.core.records import Answer, AnswerType, Side, Status, Verdict
 from rewards.verifier import ANSWER_SIDE, Reason, audit
-from rewards.verifier.answers import equivalence, marks
+from rewards.verifier.answers import choices, equivalence, marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def _equal(job: ClusterJob, left: str, right: str) -> bool:
         return True
     gold = left
     if job.type is AnswerType.CHOICE:
-        named = equivalence.letters(left, len(job.choices))
+        named = choices.letters(left, len(job.choices))
         gold = ", ".join(named) or left
     kind = AnswerType.EXPRESSION if job.type in (AnswerType.LIST, AnswerType.INTEGER, AnswerType.FLOAT) else job.type
     outcome, error = attempt(equivalence.compare, Answer(type=kind, golds=(gold,), choices=job.choices), right)

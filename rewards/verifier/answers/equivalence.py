@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from harness.core.records import Answer, AnswerType
 from rewards.verifier import Reason
-from rewards.verifier.answers import exact, normal, structure
+from rewards.verifier.answers import choices, exact, measures, normal, structure
 
 MAX_LENGTH = 2000
 """Characters of an extracted answer."""
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Outcome = tuple[bool | None, Reason]
 """Right, wrong or not graded, and why."""
@@ -60,90 +60,8 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-# --- choices
-
-
-_LETTER_FORM = re.compile(
-    r"(?:(?i:the\s+)?(?i:answer|option|choice)\s*(?:is|:)?\s*)?([A-Z])(?:$|[.:,)\]](?:\s|$)|\s+[-–—]\s)"
-)
-_BRACKETED = re.compile(r"(?<![A-Za-z\\])[(\[]\s*\{?\s*([A-Z])\s*\}?[.:]?\s*[)\]]")
-_DENIED = re.compile(r"\b(?:not|neither|nor|except|isn't|cannot)\b", re.IGNORECASE)
-_HEDGED = re.compile(
-    r"\b(?:maybe|perhaps|possibly|probably|either|unsure|might|could|unless|guess|or\s+(?:else\s+)?[(\[]?[A-Z](?![A-Za-z])|instead)\b|\?",
-    re.IGNORECASE,
-)
-"""Words that take a letter back; a hedged choice names none."""
-_LETTER_LIST = re.compile(r"[A-Z](?:\s*(?:,|\band\b|&|;|\s)\s*[A-Z])+")
-
-
-def choice_text(text: str) -> str:
-    """An answer to a multiple-choice question without LaTeX and Markdown wrappers."""
-    text = normal.printable(text).replace("$", "").replace("\\(", "").replace("\\)", "")
-    text = re.sub(
-        r"\\(?:text|mathrm|mathbf|textbf|textit|textrm|mathit|mathsf|rm|bf|mbox|operatorname|boxed)\b\s*", "", text
-    )
-    text = re.sub(r"\\[,;:! ]|~|\*\*|__|`|\"", " ", text)
-    text = re.sub(r"\s+", " ", text).strip(" .")
-    wrapped = re.fullmatch(r"\{+([^{}]*)\}+", text)
-    return wrapped[1].strip(" .") if wrapped else text
-
-
-def letters(text: str, count: int) -> tuple[str, ...]:
-    """The option letters that a marked answer names: `C`, `(C) 12`, `12 (C)`, `C. 12`, `option C`, `A and C`."""
-    text = choice_text(text)
-    allowed = LETTERS[: count or 10]
-    if len(text) == 1 and text.upper() in allowed:
-        return (text.upper(),)
-    if _DENIED.search(text) or _HEDGED.search(text):
-        return ()
-    bracketed = sorted({letter for letter in _BRACKETED.findall(text) if letter in allowed})
-    if bracketed:
-        return tuple(bracketed)
-    bare = re.sub(r"[()\[\]{}]", " ", text).strip()
-    if _LETTER_LIST.fullmatch(bare):
-        found = re.findall(r"[A-Z]", re.sub(r"\band\b", " ", bare))
-        return tuple(sorted({*found})) if all(f in allowed for f in found) else ()
-    small = re.fullmatch(r"\(([a-z])\)", text)
-    found_one = _LETTER_FORM.match(text.lstrip("([{"))
-    letter = small[1].upper() if small else found_one[1] if found_one else ""
-    return (letter,) if letter and letter in allowed else ()
-
-
 def _choice(gold: str, extracted: str, answer: Answer) -> Outcome:
-    wanted = tuple(sorted({*re.findall(r"[A-Z]", gold)}))
-    named = letters(extracted, len(answer.choices))
-    if named:
-        return _MATCH if named == wanted and not _contradicted(named, extracted, answer.choices) else _MISMATCH
-    if re.fullmatch(r"[A-Z]", gold) is None:
-        return _MATCH if normal.words(gold) == normal.words(extracted) else _MISMATCH
-    place = LETTERS.index(gold)
-    if place >= len(answer.choices) or not answer.choices[place].strip():
-        return _MISMATCH
-    return _MATCH if _same_option(answer.choices[place], extracted) else _MISMATCH
-
-
-def _contradicted(named: tuple[str, ...], extracted: str, choices: tuple[str, ...]) -> bool:
-    """Whether a letter is followed by the text of another option: `C. 15` where 15 is D."""
-    behind = re.match(r"[(\[{]*[A-Z]\s*(?:[)\]}.:]+|\s[-–—]\s)\s*(?=\S)(.+)", choice_text(extracted))
-    if len(named) > 1 or behind is None or not choices:
-        return False
-    texts = [normal.squeeze(choice_text(c)) for c in choices]
-    given = normal.squeeze(behind[1])
-    return given in texts and given not in texts[LETTERS.index(named[0])]
-
-
-def _same_option(option: str, extracted: str) -> bool:
-    """The option's own text, or the number that it is. A text that tidying empties (`=`, `?`) counts only as written."""
-    given, wanted = choice_text(extracted), choice_text(option)
-    if given and given == wanted:
-        return True
-    tidied = (normal.words(given), normal.squeeze(normal.clean(given)))
-    if any(
-        g and g == w for g, w in zip(tidied, (normal.words(wanted), normal.squeeze(normal.clean(wanted))), strict=True)
-    ):
-        return True
-    left, right = exact.read(normal.clean(option)), exact.read(normal.clean(extracted))
-    return left is not None and right is not None and exact.equal(left, right)
+    return _MATCH if choices.right(gold, extracted, answer.choices) else _MISMATCH
 
 
 # --- numbers
@@ -158,27 +76,28 @@ _SEVERAL = re.compile(
 def assigned(text: str) -> str:
     """The last side of `x = 24 \\cdot 24 = 576` (of `5 = x` the first), where every other side only names the value.
 
-    A side names a value if it is a name, a call, something measured, or a sum of names; a worked number must agree. So
-    `2x = 5`, which says that x is 2.5, is no 5.
+    A side names a value if it is a name, a call, something measured, or a sum of names; arithmetic must come to the same
+    number. So `2x = 5`, which says that x is 2.5, is no 5, and neither is `2 + 4 = 5`.
     """
     sides = [side.strip() for side in re.split(r"=|\\approx(?![a-zA-Z])", text)]
-    if len(sides) == 1 or _SEVERAL.search("=".join(sides[:-1])):
+    if len(sides) == 1 or any(_SEVERAL.search(s) and not structure.names_value(s) for s in sides[:-1]):
         return text
     if structure.names_value(sides[-1]) and len(sides) == 2:
         sides.reverse()
     *sides, last = sides
     value = exact.read(last)
     for side in sides:
-        earlier = exact.read(side)
-        if earlier is not None and value is not None and earlier.value == value.value:
-            continue
-        if not structure.names_value(side) and (earlier is not None or not structure.is_sum(side)):
+        if not structure.names_value(side) and (value is None or structure.worked(side) != value.value):
             return text
     return last
 
 
+_MODULUS = re.compile(r"\s*(?:\\pmod\s*\{?\s*\d+\s*\}?|\(?\s*(?:\\text\s*\{\s*\(?)?\s*\\?mod\s+\d+\s*\)?\s*\}?\)?)$")
+"""What a residue is taken by; it names the question's modulus and changes no number."""
+
+
 def _number(text: str) -> exact.Literal | None:
-    return exact.read(assigned(normal.clean(text)))
+    return exact.read(assigned(_MODULUS.sub("", normal.clean(text))))
 
 
 def _integer(gold: str, extracted: str, answer: Answer) -> Outcome:
@@ -188,11 +107,9 @@ def _integer(gold: str, extracted: str, answer: Answer) -> Outcome:
     given = _number(extracted)
     if given is None:
         return _as_written(gold, extracted)
-    return (
-        _MATCH
-        if exact.equal(wanted, given) and "\\frac" not in extracted and "/" not in extracted.partition(" ")[0]
-        else _MISMATCH
-    )
+    value = normal.split_tail(normal.clean(extracted))[0]
+    written = "\\frac" not in value and "/" not in value
+    return _MATCH if written and exact.equal(wanted, given) else _MISMATCH
 
 
 def _as_written(gold: str, extracted: str) -> Outcome:
@@ -206,8 +123,10 @@ def _float(gold: str, extracted: str, answer: Answer) -> Outcome:
     given = _number(extracted)
     if given is None:
         return _float_value(wanted, extracted, answer.precision)
-    if wanted.unit and given.unit and wanted.unit != given.unit:
+    factor = measures.factor(wanted.unit, given.unit)
+    if factor is None:
         return _MISMATCH
+    given = replace(given, value=given.value * factor)
     return _MATCH if _rounds_to(wanted, given, answer.precision) else _MISMATCH
 
 
@@ -263,7 +182,11 @@ def _text(gold: str, extracted: str, answer: Answer) -> Outcome:
     if normal.words(gold) == normal.words(extracted):
         return _MATCH
     wanted, given = _number(gold), _number(extracted)
-    return _MATCH if wanted is not None and given is not None and exact.equal(wanted, given) else _MISMATCH
+    if wanted is not None and given is not None and exact.equal(wanted, given):
+        return _MATCH
+    from rewards.verifier.answers import expressions
+
+    return _MATCH if expressions.same_words(gold, extracted) else _MISMATCH
 
 
 # --- expressions

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rewards.verifier.answers import normal
+from rewards.verifier.answers import measures, normal, spoken
 
 MAX_DIGITS = 1000
 MAX_EXPONENT = 400
@@ -26,9 +26,10 @@ _SLASH = re.compile(r"([+-]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\s*\{\s*(?:\\?%|percent)\s*\}|percent(?:age)?)\s*$", re.IGNORECASE)
 
 
-_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:[ '’]\d{3})+|(?:\.\d{3}){2,})(?![\d.])")
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:[ '’]\d{3})+(?=(?:\.\d+)?(?![\d.]))|(?:\.\d{3}){2,}(?![\d.]))")
 """Digits grouped by blanks or apostrophes, or twice or more by points."""
-_REPEATING = re.compile(r"([+-]?)\s*(\d+)?\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?\s*(\d+)\s*\}?|\((\d+)\)|\.\.\.)")
+_REPEATING = re.compile(r"([+-]?)\s*(\d+)?\.(\d*)(?:\\(?:overline|bar|dot)\s*\{?\s*(\d+)\s*\}?|\((\d+)\))")
+_GOING_ON = re.compile(r"([+-]?)\s*(\d+)?\.(\d*?)(?:(\d)\4{2,}|(\d{2,})\5+(\d*))\s*(?:\.\.\.|\\ldots)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ def read(text: str) -> Literal | None:
     body = _unwrap(_GROUPS.sub(lambda m: re.sub(r"[^\d]", "", m.group()), body.strip()))
     number = _decimal(body) or _scientific(body) or _fraction(body) or _repeating(body)
     if number is None:
-        return None
+        said = (
+            spoken.read(normal.words(text)) if re.search(r"[A-Za-z]{3}", text) and not re.search(r"\d", text) else None
+        )
+        return None if said is None else Literal(said)
     value, decimals = number
     return Literal(value * scale, decimals if scale == 1 else None, percent is not None, unit)
 
@@ -104,10 +108,10 @@ def _scientific(body: str) -> tuple[Fraction, int | None] | None:
 
 
 def _repeating(body: str) -> tuple[Fraction, None] | None:
-    """`0.\\overline{27}`, `0.1(6)`: a decimal whose last digits go on for ever."""
-    match = _REPEATING.fullmatch(body)
+    """`0.\\overline{27}`, `0.1(6)`, `0.2727...`: a decimal whose last digits go on for ever."""
+    match = _REPEATING.fullmatch(body) or _GOING_ON.fullmatch(body)
     period = match and (match[4] or match[5])
-    if not match or not period:
+    if not match or not period or (match.re is _GOING_ON and match[6] and not period.startswith(match[6])):
         return None
     start = match[3] or ""
     value = Fraction(int((match[2] or "0") + start), 10 ** len(start))
@@ -124,7 +128,7 @@ def _fraction(body: str) -> tuple[Fraction, None] | None:
         if not plain:
             return None
         (sign, whole, top, bottom), top_sign, bottom_sign = plain.groups(), "", ""
-    if int(bottom) == 0 or (whole and (top_sign or bottom_sign)):
+    if int(bottom) == 0 or (whole and (top_sign or bottom_sign or int(top) >= int(bottom))):
         return None
     value = Fraction(int(top), int(bottom)) * (-1 if (top_sign == "-") != (bottom_sign == "-") else 1)
     return _signed(sign, value + int(whole or 0)), None
@@ -142,18 +146,20 @@ def terminating(value: Fraction) -> bool:
 def equal(gold: Literal, answer: Literal) -> bool:
     """Exact, except that a decimal may round a gold that no decimal can write (relative 1e-6).
 
-    A percent sign counts for nothing where gold and answer differ by it alone (`50\\%` and 50), and for a hundredth where
-    the values then agree (`50\\%` and 1/2). Two different units are two different answers.
+    A percent sign counts for a hundredth where the values then agree (`50\\%` and 1/2), and for nothing where the gold has
+    one (`50\\%` and 50) or is above one, and so no share (50 and `50\\%`, but not 1 and `1\\%`). Units of one kind are
+    converted, others are two different answers.
     """
-    if gold.unit and answer.unit and gold.unit != answer.unit:
+    factor = measures.factor(gold.unit, answer.unit)
+    if factor is None:
         return False
-    if close(gold.value, answer):
-        return True
+    if factor != 1:
+        return gold.value == answer.value * factor
     if gold.percent == answer.percent:
-        return False
+        return close(gold.value, answer)
     if gold.percent:
-        return close(gold.value / 100, answer)
-    return answer.value / 100 == gold.value
+        return close(gold.value, answer) or close(gold.value / 100, answer)
+    return answer.value / 100 == gold.value or (abs(gold.value) > 1 and close(gold.value, answer))
 
 
 def close(gold: Fraction, answer: Literal) -> bool:

@@ -11,12 +11,14 @@ import re
 
 from rewards.verifier import Reason
 from rewards.verifier.answers import compare as compare_values
-from rewards.verifier.answers import exact, normal, plain, reals, structure, symbolic
+from rewards.verifier.answers import exact, normal, plain, ratios, readings, reals, spoken, structure, symbolic, times
 from rewards.verifier.answers.structure import Node
 
 _NAME = re.compile(r"\\?[a-zA-Z]+(?:_(?:\{[^{}]*\}|\w))?'*")
 _FUNCTION = re.compile(r"([a-zA-Z](?:_(?:\{[^{}]*\}|\w))?'*)\(\s*([a-zA-Z])\s*\)")
 _BASE = re.compile(r"(?:\(\s*)?([0-9A-Z]+)(?:\s*\))?_\{?\s*(\d+)\s*\}?")
+_FACTOR = re.compile(r"[\d})][a-zA-Z]$")
+"""A letter close behind a number: in a gold a factor, unless the answer says that it is a unit."""
 _INFINITE = re.compile(r"[+-]?\s*\\infty")
 
 
@@ -25,10 +27,42 @@ class _UnreadableError(ValueError):
 
 
 def compare(gold: str, answer: str) -> tuple[bool | None, Reason]:
-    """Whether the answer is the gold. A gold that cannot be read is graded only if the answer is written the same."""
+    """Whether the answer is the gold, in one of the readings that the gold allows. A gold that cannot be read is graded only
+    if the answer is written the same."""
     left, right = normal.clean(gold), normal.clean(answer)
-    if normal.squeeze(left) == normal.squeeze(right):
+    if normal.squeeze(left) == normal.squeeze(right) or _said_alike(gold, answer, left):
         return True, Reason.MATCH
+    outcome = _compare(left, right)
+    if outcome[0] is False:
+        for other in readings.alternatives(left, right):
+            if _compare(left, other)[0]:
+                return True, Reason.MATCH
+    return outcome
+
+
+def _said_alike(gold: str, answer: str, left: str) -> bool:
+    """The same words, or the same time or date."""
+    if structure.is_text(left) and spoken.read(normal.words(gold)) is None:
+        return same_words(gold, answer)
+    wanted = times.read(gold)
+    given = times.read(answer) if wanted is not None else None
+    return wanted is not None and given is not None and times.same(wanted, given)
+
+
+_TRUTH = {"true": "yes", "false": "no"}
+
+
+def same_words(gold: str, answer: str) -> bool:
+    """The same words, whatever their wrappers; yes and true are one answer."""
+    left, right = normal.words(gold), normal.words(answer)
+    if left == right or _TRUTH.get(left, left) == _TRUTH.get(right, right):
+        return True
+    wanted, given = times.read(gold), times.read(answer)
+    return wanted is not None and given is not None and times.same(wanted, given)
+
+
+def _compare(left: str, right: str) -> tuple[bool | None, Reason]:
+    left, right = readings.radians(left), readings.radians(right)
     if plain.is_empty_set(left) or plain.is_empty_set(right):
         return (
             (True, Reason.MATCH) if plain.is_empty_set(left) and plain.is_empty_set(right) else (False, Reason.MISMATCH)
@@ -36,8 +70,6 @@ def compare(gold: str, answer: str) -> tuple[bool | None, Reason]:
     (left, condition), (right, other) = plain.conditioned(left), plain.conditioned(right)
     if condition and other and normal.squeeze(normal.words(condition)) != normal.squeeze(normal.words(other)):
         return False, Reason.MISMATCH
-    if structure.is_text(left) and normal.words(gold) == normal.words(answer):
-        return True, Reason.MATCH
     try:
         if _same(structure.parse(left), structure.parse(right)):
             return True, Reason.MATCH
@@ -65,7 +97,7 @@ def _same(gold: Node, answer: Node) -> bool:
     if "relation" in (gold.kind, answer.kind):
         return _relations(gold, answer)
     if "text" in (gold.kind, answer.kind):
-        return normal.words(gold.text) == normal.words(answer.text)
+        return normal.words(gold.text) == normal.words(answer.text) or _spoken(gold.text, answer.text)
     if gold.kind == answer.kind == "leaf":
         return _leaves(gold.text, answer.text)
     return _collections(gold, answer)
@@ -75,10 +107,12 @@ def _collections(gold: Node, answer: Node) -> bool:
     kinds = (gold.kind, answer.kind)
     gold, answer = _one_set(gold), _one_set(answer)
     kinds = (gold.kind, answer.kind)
+    if _is_piecewise(gold) and _is_piecewise(answer):
+        return _branches(gold.items, answer.items)
     if kinds in (("bare", "bare"), ("set", "set"), ("bare", "set"), ("set", "bare"), ("union", "union")):
         return _any_order(gold.items, answer.items)
     if kinds in (("tuple", "tuple"), ("matrix", "matrix"), ("ratio", "ratio")):
-        return _same_marks(gold, answer) and _in_order(gold.items, answer.items)
+        return _same_marks(gold, answer) and (_in_order(gold.items, answer.items) or ratios.proportional(gold, answer))
     if kinds in (("tuple", "bare"), ("bare", "tuple")):
         pair = gold if gold.kind == "tuple" else answer
         return (
@@ -86,6 +120,10 @@ def _collections(gold: Node, answer: Node) -> bool:
             and not any(_INFINITE.fullmatch(i.text) for i in pair.items)
             and _in_order(gold.items, answer.items)
         )
+    if "ratio" in kinds and kinds[0] != kinds[1]:
+        return ratios.quotient(gold, answer)
+    if "matrix" in kinds and "tuple" in kinds:
+        return _column(gold, answer)
     for one, other in ((gold, answer), (answer, gold)):
         if one.kind == "set" and len(one.items) == 1 and other.kind == "leaf":
             return _same(*((one.items[0], other) if one is gold else (other, one.items[0])))
@@ -98,6 +136,37 @@ def _same_marks(gold: Node, answer: Node) -> bool:
         return gold.marks == answer.marks
     named = gold.marks[2:], answer.marks[2:]
     return gold.marks[:2] == answer.marks[:2] and (named[0] == named[1] or () in named)
+
+
+def _is_piecewise(node: Node) -> bool:
+    return node.kind == "set" and bool(node.items) and all(i.marks == ("branch", "2") for i in node.items)
+
+
+def _branches(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool:
+    """The same values under the same conditions, in any order; "otherwise" is whatever the other conditions leave."""
+    if _any_order(gold, answer):
+        return True
+    last = answer[-1]
+    if len(gold) != len(answer) or last.items[1].text or any(not i.items[1].text for i in (*gold, *answer[:-1])):
+        return False
+    whole = reals.covers([i.items[1].text for i in gold])
+    left = [g for g in gold if not any(_same(g, a) for a in answer[:-1])]
+    return whole and len(left) == 1 and _same(left[0].items[0], last.items[0])
+
+
+def _spoken(gold: str, answer: str) -> bool:
+    """`two thirds` as a number."""
+    wanted, given = exact.read(gold), exact.read(answer)
+    return wanted is not None and given is not None and exact.equal(wanted, given)
+
+
+def _column(gold: Node, answer: Node) -> bool:
+    """A column or a row of a matrix and a point with the same coordinates."""
+    matrix, point = (gold, answer) if gold.kind == "matrix" else (answer, gold)
+    shape = set(matrix.marks[1].split("x"))
+    if matrix.marks[0] != "matrix" or point.marks[:2] != ("(", ")") or (shape != {"1"} and "x" in matrix.marks[1]):
+        return False
+    return _in_order(gold.items, answer.items)
 
 
 def _one_set(node: Node) -> Node:
@@ -151,7 +220,7 @@ def _value(node: Node, named: bool = True) -> Node | None:
         *named_by, last = [i.text for i in node.items]
         if len(named_by) == 1 and structure.names_value(last) and not structure.names_value(named_by[0]):
             return node.items[0] if node.marks == ("=",) else None
-        worked = () if named else tuple(filter(structure.is_sum, named_by))
+        worked = () if named else tuple(s for s in named_by if structure.worked(s) is not None)
         if not all(structure.names_value(text, sums=not named) or text in worked for text in named_by):
             return None
         if not named and not _consistent(node):
@@ -167,11 +236,7 @@ def _consistent(node: Node) -> bool:
     """A chain of numbers such as `2 + 3 = 5` must be true."""
     sides = [i for i, s in zip(node.items, ("=", *node.marks), strict=True) if s == "="]
     for left, right in itertools.pairwise(sides):
-        if re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", left.text + right.text)) or "\\" in left.text.replace(
-            "\\frac", ""
-        ):
-            continue
-        if left.kind == right.kind == "leaf" and not _leaves(left.text, right.text):
+        if left.kind == right.kind == "leaf" and structure.contradict(left.text, right.text):
             return False
     return True
 
@@ -256,10 +321,13 @@ def _leaves(gold: str, answer: str) -> bool:
     if _INFINITE.fullmatch(gold) or _INFINITE.fullmatch(answer):
         return normal.squeeze(gold).lstrip("+") == normal.squeeze(answer).lstrip("+")
     base = _BASE.fullmatch(gold)
+    turned = readings.angle(gold, answer)
+    if turned is not None:
+        return _values(gold, turned, None)
     if base or _BASE.fullmatch(answer):
         return bool(base) and _in_base(base, answer)
     wanted, given = exact.read(gold), exact.read(answer)
-    if wanted is not None and given is not None:
+    if wanted is not None and given is not None and (given.unit or not _FACTOR.search(gold)):
         return exact.equal(wanted, given)
     return _values(gold, answer, given)
 
@@ -273,6 +341,8 @@ def _in_base(gold: re.Match[str] | None, answer: str) -> bool:
 
 def _values(gold: str, answer: str, given: exact.Literal | None) -> bool:
     (left, unit), (right, other) = normal.split_unit(gold), normal.split_unit(answer)
+    if unit and not other and _FACTOR.search(gold):
+        left, unit = gold, ""
     if unit and other and unit != other:
         return False
     if compare_values.differ(left, right):

@@ -26,6 +26,8 @@ from rewards.verifier.answers.thinking import Visible, visible
 
 MAX_RESPONSE = 400_000
 """Characters read, counted from the end."""
+LAST = 256
+"""How many boxes and tags are kept, counted from the end."""
 
 
 class Kind(enum.StrEnum):
@@ -98,7 +100,7 @@ def _moved(mark: Mark, seen: Visible, cut: int) -> Mark:
 
 def _ranked(text: str, kind: AnswerType) -> list[Mark]:
     """Boxes, tags and the statements that rank beside them, by place; marks inside a tag are read with the tag."""
-    tags = list(_tags(text, kind))
+    tags = list(_tags(text, kind))[-LAST:]
     boxes = [b for b in _boxes(text) if not any(t.start <= b.start < t.end for t in tags)]
     strong = sorted([*tags, *boxes], key=lambda m: m.start)
     start = strong[-1].end if strong else 0
@@ -137,7 +139,7 @@ def _inside(content: str, kind: AnswerType) -> str:
 
 def _boxes(text: str) -> Iterator[Mark]:
     """Outermost boxes by place. One pass over the braces finds every partner."""
-    openings = list(_BOX.finditer(text))
+    openings = list(_BOX.finditer(text))[-LAST:]
     partner = _partners(text, openings[0].start()) if openings else {}
     end = 0
     for match in openings:
@@ -169,14 +171,17 @@ def _partners(text: str, start: int) -> dict[int, int]:
 
 def _unboxed(content: str) -> str:
     """`\\boxed{\\boxed{7}}` marks 7."""
+    start, end = 0, len(content)
+    partner = _partners(content, 0) if _BOX.match(content.lstrip()) else {}
     while True:
-        content = content.strip()
-        inner = _BOX.match(content)
-        if inner is None or content[inner.end() : inner.end() + 1] != "{":
-            return content
-        if _partners(content, 0).get(inner.end()) != len(content) - 1:
-            return content
-        content = content[inner.end() + 1 : -1]
+        while start < end and content[start].isspace():
+            start += 1
+        while end > start and content[end - 1].isspace():
+            end -= 1
+        inner = _BOX.match(content, start, end)
+        if inner is None or partner.get(inner.end()) != end - 1:
+            return content[start:end]
+        start, end = inner.end() + 1, end - 1
 
 
 # --- choosing

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 
 from rewards.verifier.answers import plain, units
 from rewards.verifier.answers.unwrapped import unwrap
@@ -37,6 +38,7 @@ _FRACTIONS = {
     "⅛": "1/8",
 }
 _SYMBOLS = {
+    "—": "-", "―": "-", "‑": "-",
     "−": "-", "–": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/",
     "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
     "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "√": r"\sqrt ",
@@ -76,16 +78,27 @@ _ALREADY = {
     "lvert": "|",
     "rvert": "|",
     "vert": "|",
+    "langle": "(",
+    "rangle": ")",
 }
 _FRAC_ARGS = re.compile(
     r"\\frac(?:\s*(\d)|\s+([a-zA-Z])|\s*(\\pi)(?![a-zA-Z]))\s*(?:(?=\{)|([0-9a-zA-Z])|(\\pi)(?![a-zA-Z]))"
 )
-_FRAC_SECOND = re.compile(r"(\\frac\s*\{[^{}]*\})\s*([0-9a-zA-Z])")
+_FRAC_SECOND = re.compile(r"(\\frac\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})\s*([0-9a-zA-Z])")
 _SQRT_ARG = re.compile(r"\\sqrt\s*(\d+|[a-zA-Z]|\\pi\b)")
 _SQRT_PAREN = re.compile(r"\\sqrt\s*\(([^()]*)\)")
-_PLAIN = re.compile(
-    r"(?<![\\a-zA-Z])(sqrt|pi|infty|infinity|theta|sin|cos|tan|ln|log|arcsin|arccos|arctan)(?![a-zA-Z])"
+_PLAIN_WORDS = (
+    "sqrt pi infty infinity Infinity inf theta alpha beta gamma lambda sin cos tan cot sec csc sinh cosh tanh ln log lg"
+    " arcsin arccos arctan max min gcd lcm"
 )
+_PLAIN = re.compile(rf"(?<![\\a-zA-Z])(?:({'|'.join(_PLAIN_WORDS.split())})(?![a-zA-Z])|(a(?:sin|cos|tan))(?=\s*\())")
+_INFINITE = re.compile(r"\\text\s*\{\s*([-+]?)\s*(?:[Ii]nfinity|infty|∞)\s*\}")
+_CALLED = re.compile(r"(?<![\\a-zA-Z])(abs|floor|ceil|ceiling|log2|log10|sqrt)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_CALLS = {
+    "abs": r"|\1|", "floor": r"\lfloor \1\rfloor ", "ceil": r"\lceil \1\rceil ", "ceiling": r"\lceil \1\rceil ",
+    "log2": r"\log_{2}(\1)", "log10": r"\log_{10}(\1)", "sqrt": r"\sqrt{\1}",
+}  # fmt: skip
+"""Functions that plain text calls, and how LaTeX writes them; `\1` stands for the argument."""
 _SEPARATOR = re.compile(r"\\text\{\s*,?\s*(?:and|or)\s*\}|\s*,?\s+(?:and|or)\s+", re.IGNORECASE)
 _TRAILING = re.compile(r"(?:[\s.,;:]|\\\\)+$")
 _MARKDOWN = re.compile(r"^\*{1,3}(.+?)\*{1,3}$|^_{1,2}(.+?)_{1,2}$|^`(.+?)`$", re.DOTALL)
@@ -96,12 +109,15 @@ def printable(text: str) -> str:
     return _INVISIBLE.sub("", text)
 
 
+@lru_cache(maxsize=4096)
 def clean(text: str) -> str:
     """One spelling of an answer: no delimiters, sizes, fonts or spacing commands; braces around arguments."""
-    text = unwrap(printable(text).strip())
+    text = _INFINITE.sub(r"\1\\infty ", unwrap(printable(text).strip()))
     text = _SUB_RUN.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = _SUPER_RUN.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
-    text = _UNICODE.sub(lambda m: _SYMBOLS.get(m.group()) or " " + _FRACTIONS[m.group()], text)
+    text = _UNICODE.sub(
+        lambda m: _SYMBOLS.get(m.group()) or r"\frac{{{}}}{{{}}}".format(*_FRACTIONS[m.group()].split("/")), text
+    )
     text = unicodedata.normalize("NFKC", text)
     match = _MARKDOWN.match(text)
     if match:
@@ -112,11 +128,24 @@ def clean(text: str) -> str:
     text = _SPACES.sub(" ", text)
     text = _FONTS.sub(r"\\text", text)
     text = _COMMAND.sub(_rename, text)
-    text = _BARE_TEXT.sub("", _FUNCTION.sub(r"\\\1", _TEXT_LETTER.sub(r"\1", text)))
-    text = _PLAIN.sub(lambda m: "\\" + ("infty" if m.group().startswith("inf") else m.group()), text)
+    text = _BARE_TEXT.sub("", _FUNCTION.sub(r"\\\1", _TEXT_LETTER.sub(_letter, text)))
+    text = _CALLED.sub(lambda m: _CALLS[m[1]].replace(r"\1", m[2]), text)
+    text = _PLAIN.sub(_command, text)
     text = _arguments(text)
     text = _TRAILING.sub("", text).lstrip(" :=").strip()
     return re.sub(r"\s+", " ", text)
+
+
+def _command(match: re.Match[str]) -> str:
+    word = match[1] or "arc" + match[2][1:]
+    return "\\infty " if word.lower().startswith("inf") else "\\" + word
+
+
+def _letter(match: re.Match[str]) -> str:
+    """A letter set as text: behind a number a unit, apart from it; e and i are numbers."""
+    return (
+        match[1] if match[1] in "eEi" or not re.search(r"[\d}]\s*$", match.string[: match.start()]) else " " + match[1]
+    )
 
 
 def _rename(match: re.Match[str]) -> str:
@@ -144,15 +173,20 @@ def separators(text: str) -> str:
 
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_ARTICLE = re.compile(
+    r"^(?:(?:a|an|the)\s+(?=\w{2})|on\s+(?:a\s+)?(?=(?:mon|tues|wednes|thurs|fri|satur|sun)day$))", re.IGNORECASE
+)
 
 
+@lru_cache(maxsize=4096)
 def words(text: str) -> str:
     """For comparing words: unwrapped, case-folded, without quotes, outer brackets and punctuation."""
     text = _TEXT.sub(r" \1 ", clean(text))
-    text = re.sub(r"[\s\"'`“”‘’*]+", " ", text).strip(" .,:;?").casefold()
+    text = re.sub(r"[\s\"'`“”‘’*]+", " ", text).strip(" .,:;").casefold()
     text = re.sub(r"(?<=[a-z])!+$", "", text)
     if len(text) > 2 and text[0] + text[-1] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", text[1:-1]):
         text = text[1:-1].strip()
+    text = _ARTICLE.sub("", text)
     return re.sub(r"\\(?=[%$&#_])", "", text)
 
 
@@ -165,6 +199,7 @@ def squeeze(text: str) -> str:
 
 _TAIL = re.compile(
     r"(?P<tail>(?:\s*(?:\\text\s*\{[^{}]*\}|\\frac\s*\{\s*\\text[^{}]*\{[^{}]*\}\s*\}\s*\{\s*\\text[^{}]*\{[^{}]*\}\s*\}"
+    r"|\\frac\s*\{\s*[a-zA-Z]{1,2}\s*\}\s*\{\s*[a-zA-Z]{1,3}\s*\}|\\\$"
     r"|\^\s*(?:\{\s*(?:\\circ|-?\d)\s*\}|\\circ|-?\d)|(?<![a-zA-Z\\])[A-Za-zµΩ][A-Za-z.'’-]*|[一-鿿가-힯]+|[а-яА-Я]+|[€£¥₹¢″′/]|\\cdot))+)\s*$"
 )
 _LEADING_MONEY = re.compile(r"^([+-]?)\s*(?:US|A|C|HK|NZ)?\s*(\\?\$|€|£|¥|₹|USD|RMB|Rs\.?)\s*([+-]?)(?=[\d.])")

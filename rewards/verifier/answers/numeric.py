@@ -208,10 +208,11 @@ class _Reader:
     def _subscript(self) -> str:
         if self.peek()[1] != "{":
             return self.take()
-        found = self.take()
+        self.take()
+        found = ""
         while (part := self.take()) != "}":
             found += part
-        return found + "}"
+        return found
 
     def command(self, name: str) -> Value:
         if name == "pi":

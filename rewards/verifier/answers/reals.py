@@ -24,6 +24,7 @@ _EXCEPT = re.compile(
 )
 _BUILDER = re.compile(r"^\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.*)\\\}$", re.DOTALL)
 _OR, _AND = re.compile(r"\s+or\s+|\\text\s*\{\s*or\s*\}"), re.compile(r"\s+and\s+|\\text\s*\{\s*and\s*\}")
+_COMMA = re.compile(",")
 _INFINITY = re.compile(r"([+-]?)\s*\\infty")
 _NAME = re.compile(r"\\?[a-zA-Z]+(?:_(?:\{[^{}]*\}|\w))?")
 
@@ -54,6 +55,9 @@ def read(text: str) -> tuple[Union, str] | None:
         parts = [p for p in pattern.split(text) if p.strip()]
         if len(parts) > 1:
             return _combined([read(p) for p in parts], combine)
+    both = [p for p in structure.split(text, _COMMA) if p.strip()]
+    if len(both) > 1 and re.search(r"\\(?:ne|in)(?![a-zA-Z])", text) and not re.match(r"[(\[\\]", text):
+        return _combined([read(p) for p in both], _meet)
     without = _EXCEPT.match(text)
     if without and without[2].strip():
         return _without(read(without[1]), without[2])
@@ -69,6 +73,12 @@ def same(gold: str, answer: str) -> bool | None:
         return False
     left, right = wanted[0], given[0]
     return len(left) == len(right) and all(_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def covers(conditions: Sequence[str]) -> bool:
+    """Whether conditions on one variable together hold for every real number."""
+    found = _combined([read(c) for c in conditions], _join)
+    return found is not None and found[0] == _all()
 
 
 def is_set_like(text: str) -> bool:

@@ -72,6 +72,20 @@ _STOP = re.compile(
     re.IGNORECASE,
 )
 
+_TAKEN_BACK = re.compile(r"\?+|[.,;]\s+(?:or|maybe|perhaps|possibly)\b[^.\n]*", re.IGNORECASE)
+"""A question mark, or a next sentence that takes the clause back, belongs to the clause: it is not to be overlooked."""
+_REMARK = re.compile(
+    r"(?P<value>.+?)(?:,?\s+(?:because|since|given\s+that|as\s+(?:required|desired|expected|shown|claimed|stated|asked))\b.*"
+    r"|,\s*(?:which|where|so|as|all\s+in\s+all|in\s+all|in\s+total|altogether|overall)\b.*"
+    r"|\s*\((?:in\s+total|in\s+all|altogether|as\s+required|rounded[^()]*)\))",
+    re.IGNORECASE | re.DOTALL,
+)
+_DOUBT = re.compile(
+    r"(?<![A-Za-z])(?:or|not|no|maybe|perhaps|possibly|probably|unless|instead|but|rather|actually|wait|wrong|unsure|might|either)"
+    r"(?![A-Za-z])|\?",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -137,8 +151,19 @@ def _stated(text: str, start: int, place: int, leading: bool, hashes: bool = Fal
     filler = _FILLER.match(window, offset)
     offset = filler.end() if filler else offset
     end = clause_end(window, offset)
-    content = window[offset:end].strip().removesuffix("**").rstrip()
+    asked = _TAKEN_BACK.match(window, end)
+    end = asked.end() if asked else end
+    content = without_remark(window[offset:end].strip().removesuffix("**").rstrip())
     return Statement(start, place + offset, place + end, leading, content, hashes)
+
+
+def without_remark(clause: str) -> str:
+    """The clause without the remark that running text ends with: a reason, "which ..", "all in all". A remark that doubts,
+    denies or offers another answer stays, so that the clause cannot be read."""
+    match = _REMARK.fullmatch(clause)
+    if match is None or "$" in clause[match.end("value") :] or _DOUBT.search(clause[match.end("value") :]):
+        return clause
+    return match["value"].strip()
 
 
 def clause_end(window: str, start: int) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
-from rewards.verifier.answers import normal
+from rewards.verifier.answers import normal, numeric
 
 MAX_DEPTH = 40
 MAX_ITEMS = 64
@@ -35,7 +36,8 @@ class TooDeepError(ValueError):
 _OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 _SIGNS = re.compile(r"\\(?:le|ge|ne|approx|in|lt|gt|equiv)(?![a-zA-Z])|<=|>=|!=|[<>=]")
 _SIGN = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", r"\lt": "<", r"\gt": ">", r"\equiv": "="}
-_MATRIX = re.compile(r"\\begin\s*\{([pbBv]?matrix|array)\}(?:\s*\{[lcr|]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
+_NAMED = re.compile(r"^[a-zA-Z](?:_\w)?(?:\([a-z]\))?\s*=\s*(?=\\begin\s*\{[dr]?cases\})")
+_MATRIX = re.compile(r"\\begin\s*\{([pbBv]?matrix|smallmatrix|array)\}(?:\s*\{[lcr|]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _CASES = re.compile(r"\\begin\s*\{[dr]?cases\}(.*)\\end\s*\{[dr]?cases\}", re.DOTALL)
 _TEXT_ONLY = re.compile(r"(?:\\text\s*\{[^{}]*\}\s*)+")
 _WORDS = re.compile(r"[A-Z]?[a-z]{3,}(?:[ -][A-Za-z]+)*")
@@ -64,10 +66,15 @@ def is_text(text: str) -> bool:
 
 
 _NAME = re.compile(
-    r"(?:\\[a-zA-Z]+|[a-zA-Z])(?:_(?:\{[^{}]*\}|\w))?'*|[A-Z]{2,4}'*|\\text\s*\{[^{}\d]*\}"
-    r"|[A-Za-z][a-z]+(?: [A-Za-z]+){0,4}"
+    r"(?:\\[a-zA-Z]+|[a-zA-Z])(?:_(?:\{[^{}]*\}|\w))?'*|[A-Z]{2,4}'*"
+    r"|\\text\s*\{[^{}\d]*\}\s*(?:(?:of\s*)?\\?(?:triangle|angle)?\s*[A-Z]{1,5})?"
+    r"|(?:[A-Za-z][a-z]{3,}|[Ss]um|[Mm]in|[Mm]ax|[Aa]ns)(?: [A-Za-z]+){0,4}"
 )
-_CALL = re.compile(r"(?:\\?[a-zA-Z]+)(?:_(?:\{[^{}]*\}|\w))?'*\s*\([^()]*\)|\\(?:Pr|gcd|lcm|max|min)\s*\([^()]*\)")
+_CALL = re.compile(
+    r"(?!\\(?:sqrt|ln|log|lg|exp|sin|cos|tan|cot|sec|csc|arc))(?:\\?[a-zA-Z]+)(?:_(?:\{[^{}]*\}|\w))?'*\s*\([^()]*\)"
+    r"(?:_\{?\\?(?:text\{)?(?:max|min)\}*)?|\\(?:Pr|gcd|lcm|max|min)\s*\([^()]*\)"
+    r"|\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Z]{1,3}|\\(?:alpha|beta|gamma|delta|theta|phi|varphi|omega))\s*\)?"
+)
 _MEASURED = re.compile(
     r"\|\s*\\?(?:overline|vec|overrightarrow)?\s*\{?\s*[a-zA-Z]{1,3}'*\s*\}?\s*\||m?\s*\\angle\s*\{?[A-Z0-9]{1,3}\}?"
     r"|\\(?:overline|widehat|overset\{\\frown\})\s*\{[A-Z]{2}\}|S_\{?\s*\\triangle\s*[A-Z]{3}\}?|\[[A-Z]{3,}\]"
@@ -95,10 +102,24 @@ def names_value(side: str, sums: bool = True) -> bool:
     )
 
 
-def is_sum(side: str) -> bool:
-    """Whether a side is arithmetic on numbers alone, such as `24 \\cdot 24`."""
-    rest = re.sub(r"\\(?:times|cdot|div|frac|sqrt|pi|binom|left|right)(?![a-zA-Z])", "", side)
-    return bool(re.search(r"\d", rest)) and not re.search(r"[a-zA-Z\\]", rest)
+def worked(side: str) -> Fraction | complex | None:
+    """What arithmetic on numbers alone, such as `24 \\cdot 24`, comes to; None for anything else."""
+    if not re.search(r"\d", side):
+        return None
+    try:
+        return numeric.at(numeric.parse(side), {})
+    except numeric.UnreadableError:
+        return None
+
+
+def contradict(left: str, right: str) -> bool:
+    """Whether two sides of an equation are numbers, and not the same one."""
+    one, two = worked(left), worked(right)
+    if one is None or two is None or one == two:
+        return False
+    return isinstance(one, Fraction) == isinstance(two, Fraction) or abs(complex(one) - complex(two)) > 1e-9 * abs(
+        complex(two)
+    )
 
 
 def parse(text: str) -> Node:
@@ -113,10 +134,10 @@ def _node(text: str) -> Node:
         return Node("text", text)
     if _THOUSANDS.fullmatch(text):
         return Node("leaf", text)
-    cases = _CASES.fullmatch(text)
+    cases = _CASES.fullmatch(_NAMED.sub("", text))
     if cases:
         return _cases(text, cases)
-    matrix = _MATRIX.fullmatch(text)
+    matrix = _MATRIX.fullmatch(re.sub(r"^[(\[]\s*(?=\\begin)|(?<=\})\s*[)\]]$", "", text))
     if matrix:
         return _matrix(text, matrix)
     text = normal.separators(text)
@@ -135,8 +156,8 @@ _ASSIGNMENT = re.compile(r"\s*([a-zA-Z](?:_\{?\w\}?)?)\s*=\s*([^=,;]+)\s*")
 def _records(text: str) -> Node | None:
     """`p=5, q=2; p=7, q=2` as the points (5, 2), (7, 2); `p=3, q=2` as one."""
     rows: list[tuple[tuple[str, str], ...]] = []
-    for part in _split(text, re.compile(";")):
-        found = [_ASSIGNMENT.fullmatch(item) for item in _split(part, re.compile(","))]
+    for part in split(text, re.compile(";")):
+        found = [_ASSIGNMENT.fullmatch(item) for item in split(part, re.compile(","))]
         if len(found) < 2 or not all(found):
             return None
         rows.append(tuple((m[1], m[2].strip()) for m in found if m))
@@ -169,20 +190,20 @@ def _relation(text: str) -> Node | None:
 
 
 def _enclosed(text: str) -> Node | None:
-    unions = _split(text, _CUP)
+    unions = split(text, _CUP)
     if len(unions) > 1:
         return Node("union", text, tuple(_node(u.strip()) for u in unions))
     body = text.replace(r"\langle", "(").replace(r"\rangle", ")").strip()
     if body.startswith(r"\{") and body.endswith(r"\}"):
-        inner = _plus_minus(_split(body[2:-2], _COMMA))
+        inner = _plus_minus(split(body[2:-2], _COMMA))
         return Node("set", text, tuple(_node(i.strip()) for i in inner if i.strip()))
     if len(body) > 2 and body[0] in "([" and body[-1] in ")]" and _whole(body):
-        items = _split(body[1:-1], _COMMA)
+        items = split(body[1:-1], _COMMA)
         if len(items) > 1:
             return Node("tuple", text, tuple(_node(i.strip()) for i in items), (body[0], body[-1]))
         if body[0] + body[-1] == "()" and re.search(r"[,]|\\(?:cup|begin)", body):
             return _node(body[1:-1].strip())
-    ratio = _split(text, _COLON)
+    ratio = split(text, _COLON)
     if len(ratio) > 1:
         return Node("ratio", text, tuple(_node(r.strip()) for r in ratio))
     return None
@@ -203,10 +224,14 @@ def _matrix(text: str, match: re.Match[str]) -> Node:
 def _cases(text: str, match: re.Match[str]) -> Node:
     """A piecewise function: its branches in any order, each a value and its condition."""
     found = []
-    for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[1]):
+    rows = [row.strip(" ,.") for row in re.split(r"\\\\(?:\[[^\]]*\])?", match[1]) if row.strip()]
+    if all(_ASSIGNMENT.fullmatch(row) for row in rows):
+        return _records(", ".join(rows)) or _leaf(text)
+    for row in rows:
         value, _, condition = row.partition("&")
         if row.strip():
-            condition = re.sub(r"\\text\s*\{[^{}]*\}|\b(?:if|for|when)\b|[.;]\s*$", "", condition).strip(" ,")
+            condition = re.sub(r"\\text\s*\{[^{}]*\}|\b(?:if|for|when|otherwise|else)\b|[.;]\s*$", "", condition)
+            condition = condition.strip(" ,")
             cell = value.strip().rstrip(",")
             found.append(Node("matrix", row, (_node(cell), _node(condition)), ("branch", "2")))
     return Node("set", text, tuple(found))
@@ -237,7 +262,8 @@ def _levels(text: str) -> list[int]:
     return levels
 
 
-def _split(text: str, mark: re.Pattern[str]) -> list[str]:
+def split(text: str, mark: re.Pattern[str]) -> list[str]:
+    """The parts of a text between marks outside brackets."""
     levels, parts, start = _levels(text), [], 0
     for match in mark.finditer(text):
         if levels[match.start()] == 0:
@@ -252,7 +278,7 @@ def _commas(text: str) -> list[str]:
     outer = [m.start() for m in _COMMA.finditer(text) if levels[m.start()] == 0]
     if outer and all(_groups_digits(text, place) for place in outer):
         return [text]
-    return _split(text, _COMMA)
+    return split(text, _COMMA)
 
 
 def _groups_digits(text: str, place: int) -> bool:

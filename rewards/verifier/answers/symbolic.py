@@ -37,6 +37,8 @@ _POINTS = (
     ("-1.2599", "0.7642", "-0.5226", "1.0903", "-1.8794", "0.6180", "-0.2301", "1.3357", "-2.0801", "0.4471"),
 )
 _WHOLE = (("7", "4", "11", "5", "3", "9", "6", "8", "10", "12"), ("12", "5", "8", "9", "10", "4", "7", "6", "11", "3"))
+_COUNTERS = frozenset("nmkijlNMKpq")
+"""Letters that stand for whole numbers below a floor or a ceiling; others stand for real ones."""
 _SCIENTIFIC = re.compile(r"(?<![\d.,a-zA-Z_\\])(\d+(?:\.\d+)?)[eE](\d{1,4})(?![\d.a-zA-Z])")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _GAP = re.compile(r"\d\s+\d")
@@ -225,8 +227,17 @@ def _points(gold: Expression, answer: Expression, names: tuple[Any, ...]) -> lis
     sympy = _sympy()
     if not names:
         return [()]
-    table = _WHOLE if gold.discrete or answer.discrete else _POINTS
-    return [tuple(sympy.Rational(row[k % len(row)]) + k // len(row) for k in range(len(names))) for row in table]
+    if not (gold.discrete or answer.discrete):
+        return [tuple(sympy.Rational(row[k % len(row)]) + k // len(row) for k in range(len(names))) for row in _POINTS]
+    counting = (sympy.factorial, sympy.binomial, sympy.Mod, sympy.gamma)
+    counted = any(e.tree.has(*counting) or _alternates(e.tree) for e in (gold, answer))
+    return [
+        tuple(
+            sympy.Rational((whole if counted or n.name[0] in _COUNTERS else real)[k % 10]) + k // 10
+            for k, n in enumerate(names)
+        )
+        for whole, real in zip((*_WHOLE, *_WHOLE), _POINTS, strict=True)
+    ]
 
 
 def _agree(gold: Expression, answer: Expression, point: dict[Any, Any]) -> bool | None:

@@ -76,7 +76,7 @@ _FUNCTION_WORDS = (
     "a an the and or nor not no but if of to by from with without for than then about around roughly almost "
     "nearly maybe possibly probably either neither both except minus plus over under above below between at on up "
     "down off i we you he she it they one two three four five six seven eight nine ten eleven twelve half third "
-    "quarter mod modulo base choose root factorial percent pi e answer correct wrong false true could should "
+    "quarter mod modulo base choose root factorial percent percentage pct pi e answer correct wrong false true could should "
     "would may might first second-last negative positive more fewer another wait actually "
 )
 _FUNCTION = frozenset(_FUNCTION_WORDS.split())
@@ -91,16 +91,23 @@ class Tail:
 
 
 _WORD = re.compile(r"[A-Za-zµωΩ°'’.-]+|[\u4e00-\u9fff\uac00-\ud7af]+|[а-яА-Я]+|[$€£¥₹¢″′]|\^?\d|/|·|\*|-")
-_FRAC = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_FRAC = re.compile(r"\\frac\s*\{\s*\{?([^{}]*)\}?\s*\}\s*\{\s*\{?([^{}]*)\}?\s*\}")
+_AS_MANY = re.compile(r"\btimes\s+as\s+(?:many|much|long|large|big|old|tall|heavy|fast|far|often|great|likely)\b")
 
 
 def read(text: str) -> Tail | None:
     """The tail of a number, with LaTeX's text commands or without; None for words that are no unit."""
     text = re.sub(r"\\(?:text|mathrm|rm|operatorname)\b", " ", text)
-    text = _FRAC.sub(r"\1/\2", text).replace(r"\cdot", " ").replace("^\\circ", " °").replace("^{\\circ}", " °")
+    text = (
+        _FRAC.sub(r"\1/\2", text)
+        .replace(r"\cdot", " ")
+        .replace(r"\$", " $ ")
+        .replace("^\\circ", " °")
+        .replace("^{\\circ}", " °")
+    )
     if "\\" in text or re.search(r"[<>=≤≥+!?:;|]", text):
         return None
-    bare = re.sub(r"[{}()\[\]~]", " ", text).strip(" .,")
+    bare = _AS_MANY.sub("times", re.sub(r"[{}()\[\]~]", " ", text)).strip(" .,")
     if not bare:
         return Tail(Fraction(1), "")
     words = bare.replace("**", "^").split()
@@ -114,7 +121,17 @@ def read(text: str) -> Tail | None:
     unit = _unit(words)
     if unit is not None:
         return Tail(scale, unit)
-    return Tail(scale, "") if _noun_phrase(words) else None
+    return Tail(scale, _noun(words)) if _noun_phrase(words) else None
+
+
+def _noun(words: list[str]) -> str:
+    """What a noun phrase counts, as a unit of its own: `#apple` for `red apples`."""
+    last = words[-1].strip(".,").casefold()
+    if last in _COUNTED:
+        return ""
+    return "#" + (
+        last[:-3] + "y" if last.endswith("ies") else last[:-2] if last.endswith(("ches", "shes", "xes")) else last[:-1]
+    )
 
 
 def _scale(words: list[str]) -> int | None:
@@ -136,7 +153,7 @@ def _unit(words: list[str]) -> str | None:
         word = piece.strip(".").casefold() if len(piece.strip(".")) > 0 else piece
         if word in ("per", "a", "each", "every", "/", "每") and found:
             found.append("/")
-        elif word in ("*", "·", "-"):
+        elif word in ("*", "·", "-") or (word == "old" and found[-1:] == ["yr"]):
             continue
         elif re.fullmatch(r"\^?-?\d", word):
             if not found:

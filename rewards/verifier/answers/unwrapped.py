@@ -23,17 +23,25 @@ _CELL = re.compile(
     re.DOTALL,
 )
 _INTRODUCTION = re.compile(
-    r"^\s*(?:\\text\s*\{\s*)?(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
+    r"^\s*(?:\\(?:text|mathrm|mathbf|textbf)\s*\{\s*)?(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
     r"(?:answer|solution|result|option|choice)(?:\s+is|\s*[:：=])\s*:?\s*(?:\}\s*)?(?=\S)",
     re.IGNORECASE,
 )
 _QUOTES = re.compile(r"^\s*(?:\"([^\"]*)\"|'([^']*)'|“([^”]*)”|‘([^’]*)’|``([^']*)''|「([^」]*)」)\s*$")
-_ALL_TEXT = re.compile(r"^\s*\\(?:text|textnormal|mathrm|textrm|textbf|mbox)\s*\{([^{}]*\d[^{}]*)\}\s*$")
+_ALL_TEXT = re.compile(r"^\s*\\(?:text|textnormal|mathrm|mathbf|textrm|textbf|mbox)\s*\{([^{}]*\d[^{}]*)\}\s*$")
 _ROUNDS = 6
+_DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}()\[\]|,;!%$])")
+_SINGLE = re.compile(r"(?<!\\)\\(?:[a-zA-Z]|[{}()\[\]])")
+
+
+def single(text: str) -> str:
+    """`\\\\frac{1}{4}`, copied from source code, with one backslash; where one stands alone, two part the rows of a matrix."""
+    return text if _SINGLE.search(text) else _DOUBLED.sub(r"\\", text)
 
 
 def unwrap(text: str) -> str:
     """The answer without wrappers; what is left is what was written inside them."""
+    text = single(text)
     for _ in range(_ROUNDS):
         before = text
         text = _once(text)

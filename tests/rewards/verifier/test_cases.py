@@ -13,11 +13,16 @@ from harness.core.records import Answer, AnswerType
 from rewards.verifier.grade import Job, grade
 
 FILE = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "verifier" / "cases.jsonl"
-UNREAD = {
-    "c018": "a number with a remark behind a comma in running text is not taken apart",
-    "c463": "the reply marks nothing; only a benchmark's own rule could take it",
+UNREAD: frozenset[str] = frozenset()
+"""Clear cases that are refused."""
+ACCEPTED: frozenset[str] = frozenset()
+"""Cases that are wrong, borderline ones included, and accepted."""
+BORDERLINE = {
+    "c216": "a sentence about a name is not the name",
+    "c461": "nothing is marked, and the authors' rule says nothing",
+    "c467": "the authors' own clean-up breaks the root",
 }
-"""Clear cases that are refused, and why."""
+"""Borderline cases that are decided against their reporters, and why."""
 
 
 def _status(case: dict[str, Any]) -> str:
@@ -30,7 +35,8 @@ def _status(case: dict[str, Any]) -> str:
         precision=case.get("precision"),
     )
     name = case["protocol"]
-    return grade(Job(answer=answer, response=case["response"], protocols=(name,)))[name].status.value
+    rule = f"tasks.{case['task']}:official" if case.get("task") else ""
+    return grade(Job(answer=answer, response=case["response"], protocols=(name,), rule=rule))[name].status.value
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +48,8 @@ def graded() -> list[tuple[dict[str, Any], str]]:
 
 
 def test_no_wrong_answer_is_accepted(graded: list[tuple[dict[str, Any], str]]) -> None:
-    clear = [(row, got) for row, got in graded if not row.get("borderline")]
-    assert not [row["id"] for row, got in clear if got == "correct" and row["expected"] != "correct"]
+    wrong = {row["id"] for row, got in graded if got == "correct" and row["expected"] != "correct"}
+    assert wrong == ACCEPTED
 
 
 def test_right_answers_are_accepted_by_kind(graded: list[tuple[dict[str, Any], str]]) -> None:
@@ -59,4 +65,11 @@ def test_right_answers_are_accepted_by_kind(graded: list[tuple[dict[str, Any], s
             refused.append(row["id"])
     for kind, count in sorted(asked.items()):
         print(f"{right[kind]:3d} of {count:3d}  {kind}")
-    assert set(refused) == set(UNREAD)
+    assert set(refused) == UNREAD
+
+
+def test_borderline_cases_follow_the_documented_decisions(graded: list[tuple[dict[str, Any], str]]) -> None:
+    others = {
+        r["id"] for r, got in graded if r.get("borderline") and (got == "correct") != (r["expected"] == "correct")
+    }
+    assert others == set(BORDERLINE)
