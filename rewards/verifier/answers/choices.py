@@ -15,7 +15,10 @@ _LETTER_FORM = re.compile(
     r"(?:(?i:the\s+)?(?i:correct\s+)?(?i:answer|option|choice)\s*(?i:is|:)?\s*)?([A-Z])(?:$|[.:,)\]}](?:\s|$)|\s+[-–—]\s)"
 )
 _BRACKETED = re.compile(r"(?<![A-Za-z\\])[(\[]\s*\{?\s*([A-Z])\s*\}?[.:]?\s*[)\]]")
-_DENIED = re.compile(r"\b(?:not|neither|nor|except|isn't|cannot|never|wrong|incorrect|false)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\b(?:not|neither|nor|except|excluding|excluded|eliminated?|ruled?\s+out|\w+n['’]t|cannot|never|wrong|incorrect|false)\b",
+    re.IGNORECASE,
+)
 _HEDGED = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|either|unsure|might|could|unless|guess|or\s+(?:else\s+)?[(\[]?[A-Z](?![A-Za-z])|instead)\b|\?",
     re.IGNORECASE,
@@ -75,6 +78,8 @@ def right(gold: str, extracted: str, choices: tuple[str, ...]) -> bool:
         written = [n for n, c in enumerate(choices) if c.strip() and normal.words(choice_text(c)) == said]
         if written:
             return place in written
+    if place >= 0 and _with_its_text(gold, extracted, choices):
+        return True
     named = letters(extracted, len(choices))
     if len(named) > 1:
         return named == wanted and place < 0
@@ -87,6 +92,16 @@ def right(gold: str, extracted: str, choices: tuple[str, ...]) -> bool:
     if place >= len(choices) or not choices[place].strip():
         return False
     return same_option(choices[place], extracted)
+
+
+def _with_its_text(letter: str, extracted: str, choices: tuple[str, ...]) -> bool:
+    """`(B) not enough information` where B says so: the words of an option take nothing back."""
+    place, text = LETTERS.index(letter), choice_text(extracted)
+    match = _OPENING.match(text)
+    if match is None or match[1] != letter or place >= len(choices) or not choices[place].strip():
+        return False
+    own = normal.words(choice_text(choices[place]))
+    return bool(own) and normal.words(text[match.end() :].lstrip(" .,:;)]}–—-")) == own
 
 
 def _opened_by(letter: str, extracted: str) -> bool:
@@ -125,6 +140,8 @@ def _harmless(rest: str, own: str, others: list[str]) -> bool:
     if _REASON.match(rest):
         return True
     words = re.findall(r"[\w.]+", low)
+    if not words:
+        return False
     if own.strip() or others:
         return {*words} <= _FILLER | {*re.findall(r"[\w.]+", normal.words(choice_text(own)))}
     return "or" not in words and not re.fullmatch(r"[\W\d]*", rest)

@@ -132,8 +132,10 @@ def _float(gold: str, extracted: str, answer: Answer) -> Outcome:
 
 def _rounds_to(wanted: exact.Literal, given: exact.Literal, precision: int | None) -> bool:
     values = [given.value]
-    if given.percent != wanted.percent:
-        values.append(given.value / 100 if given.percent else given.value * 100)
+    if given.percent and not wanted.percent:
+        values = [given.value / 100, *([given.value] if abs(wanted.value) > 1 else [])]
+    elif wanted.percent and not given.percent:
+        values.append(given.value * 100)
     if precision is None:
         return any(abs(v - wanted.value) * 1_000_000 <= abs(wanted.value) for v in values)
     return any(abs(v - wanted.value) * 2 * 10**precision <= 1 for v in values)

@@ -153,6 +153,8 @@ def equal(gold: Literal, answer: Literal) -> bool:
     factor = measures.factor(gold.unit, answer.unit)
     if factor is None:
         return False
+    if (gold.percent and answer.unit) or (answer.percent and gold.unit):
+        return False
     if factor != 1:
         return gold.value == answer.value * factor
     if gold.percent == answer.percent:

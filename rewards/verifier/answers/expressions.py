@@ -132,6 +132,8 @@ def _collections(gold: Node, answer: Node) -> bool:
 
 def _same_marks(gold: Node, answer: Node) -> bool:
     """The same brackets or shape; names of the members only where both sides give them."""
+    if gold.kind == "ratio":
+        return ratios.padded(gold) == ratios.padded(answer)
     if gold.kind != "tuple":
         return gold.marks == answer.marks
     named = gold.marks[2:], answer.marks[2:]

@@ -9,6 +9,7 @@ answer is ..", `####`, headings, see `statements`). Reasoning is removed first (
 3. Boxes that only a comma, "and" or "or" parts are one answer, a list.
 4. A box that is not closed takes the rest of the response and answers nothing; so does reasoning that is not closed.
 5. `\\boxed` followed by neither a brace, a digit nor a lone letter is a mention of the command.
+6. A box says all of its answer: of what stands in front of it only a minus sign and a denial ("not", `\\ne`) count.
 
 Linear in the length of the response, of which the last MAX_RESPONSE characters are read.
 """
@@ -72,6 +73,7 @@ _BETWEEN = re.compile(
     r"(?:[\s$,;&~]|\\[,;:! ]|\\q?quad(?![a-z])|\\\\|\\[()\[\]]|(?:\\(?:text|mathrm)\s*\{)?\s*\b(?:and|or)\b\s*\}?|和|或|、)*"
 )
 _SIGN = re.compile(r"(?:^|[=$(\[{:\s])\s*[-−]\s*$")
+_DENIAL = re.compile(r"(?:(?<![A-Za-z])not|n['’]t(?:\s+be)?|\\neq?|\\not\s*=|≠)[\s$*]*(?:\\[(\[])?\s*$", re.IGNORECASE)
 
 
 def find(response: str, kind: AnswerType = AnswerType.EXPRESSION, choices: int = 0) -> Marks:
@@ -134,7 +136,9 @@ def _inside(content: str, kind: AnswerType) -> str:
     marks = [*_boxes(content)]
     stated = [_statement(s, 0) for s in statements.statements(content, kind is AnswerType.CHOICE)]
     chosen, _ = _choose(content, marks or stated)
-    return content if chosen is None or not chosen.content else chosen.content
+    if chosen is None or not chosen.content or statements.doubtful(content[chosen.end :]):
+        return content
+    return chosen.content
 
 
 def _boxes(text: str) -> Iterator[Mark]:
@@ -228,9 +232,11 @@ def _list_of_boxes(text: str, marks: list[Mark]) -> tuple[Mark, int]:
 
 
 def _signed(text: str, mark: Mark) -> str:
-    """`-\\boxed{5}` marks -5."""
+    """`-\\boxed{5}` marks -5; `not \\boxed{5}` marks no 5."""
     content = mark.content or ""
-    before = text[max(0, mark.start - 8) : mark.start]
+    before = text[max(0, mark.start - 16) : mark.start]
+    if content and _DENIAL.search(before):
+        return rf"\text{{not }} {content}"
     return f"-{content}" if content and _SIGN.search(before) and content[0] in "0123456789\\." else content
 
 

@@ -14,6 +14,7 @@ _BASES = dict(zip(_BASE_WORDS.split(), (*range(2, 11), 12, 16), strict=True))
 _REWRITINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\*\*|\^\^"), "^"),
     (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
+    (re.compile(r"\\not\s*="), r"\\ne "),
     (re.compile(r"\\([RNZQ])(?![a-zA-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"(?<=\d)\s*\.\.\.+"), r"\\ldots "),
     (re.compile(r"(?<=\d)\s*\\text\s*\{\s*to\s*\}\s*(?=\d)|(?<=^\d)\s+to\s+(?=\d+$)"), ":"),
@@ -44,7 +45,7 @@ _REWRITINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]],
     (re.compile(r"\s*\\(?:lor|vee)(?![a-zA-Z])\s*"), " or "),
     (re.compile(r"\s*\\(?:wedge|land)(?![a-zA-Z])\s*"), " and "),
     (re.compile(r"(?<=[\d)\]}])(or|and)(?=\s*[A-Za-z\d\\(\[])"), r" \1 "),
-    (re.compile(r"\\(?:cancel|bcancel)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"(?<=[^\s=])\\(?:cancel|bcancel)\s*\{([^{}]*)\}"), r"\1"),
     (
         re.compile(
             r"^\(?\s*([0-9A-Z]+)\s*\)?\s*\(?\s*(?:\\text\s*\{\s*)?[( ]*(?:in\s+)?base[- ]+(\d+)\)?\s*\}?\s*\)?$"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from rewards.verifier.answers import exact, times
 from rewards.verifier.answers.structure import Node
+
+_PADDED = re.compile(r"0\d")
+"""A part of a time; no part of a ratio is padded with a zero."""
+
+
+def padded(node: Node) -> tuple[str, ...]:
+    """The parts that are written as those of a time: `3:02` is not `3:2`."""
+    return tuple(i.text for i in node.items if _PADDED.match(i.text))
 
 
 def proportional(gold: Node, answer: Node) -> bool:

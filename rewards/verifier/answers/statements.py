@@ -37,7 +37,8 @@ _ANCHOR = re.compile(
 )
 """What every phrase holds; the search starts from these."""
 _BEFORE = re.compile(
-    r"(?:final|correct|best|right|最终|正确|最后|最終的な|故|应|所以|因此|итоговый|правильный)\s*$", re.IGNORECASE
+    r"(?:(?<![A-Za-z])(?:final|correct|best|right)|最终|正确|最后|最終的な|故|应|所以|因此|итоговый|правильный)\s*$",
+    re.IGNORECASE,
 )
 _SPACED = r"[\s*_]*"
 _PHRASE = re.compile(
@@ -52,6 +53,7 @@ _HEADING = re.compile(
 _REVERSED = re.compile(
     r"(?:(?:option|choice|answer)\s+)?(?<![A-Za-z])(\(?[A-J]\)?)\*{0,2}\s+(?:is|must\s+be|should\s+be)\s+(?:therefore\s+|indeed\s+)?(?:the\s+)?"
     r"(?:correct|right|best)(?:\s+(?:answer|option|choice))?(?![A-Za-z])"
+    r"(?!\s+(?:(?:answer|option|choice)\s+)?(?:only\s+)?(?:if|when|unless)\b)"
 )
 _FILLER = re.compile(
     r"(?:(?:therefore|thus|simply|just|indeed|then|that|i\s+think(?:\s+it\s+is|\s+it's)?|it\s+is|it's|equal\s+to|equals)[,:]?\s+)+",
@@ -72,7 +74,10 @@ _STOP = re.compile(
     re.IGNORECASE,
 )
 
-_TAKEN_BACK = re.compile(r"\?+|[.,;]\s+(?:or|maybe|perhaps|possibly)\b[^.\n]*", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\?+|[.,;!]\s+(?:(?:or|maybe|perhaps|possibly|wait|actually|hmm|oops)\b|no(?:,|\s+wait\b)|scratch\s+that\b)[^.\n]*",
+    re.IGNORECASE,
+)
 """A question mark, or a next sentence that takes the clause back, belongs to the clause: it is not to be overlooked."""
 _REMARK = re.compile(
     r"(?P<value>.+?)(?:,?\s+(?:because|since|given\s+that|as\s+(?:required|desired|expected|shown|claimed|stated|asked))\b.*"
@@ -85,6 +90,23 @@ _DOUBT = re.compile(
     r"(?![A-Za-z])|\?",
     re.IGNORECASE,
 )
+
+
+_DISOWNED = re.compile(
+    r"(?:(?<![A-Za-z])(?:wrong|incorrect|mistaken|erroneous|false|naive|tempting|invalid|if|whether|unless"
+    r"|(?:would|could|might)\s+have\s+\w+|n[o']t\s+(?:think|believe|say|claim))\s+(?:that\s+)?(?:the\s+|an?\s+|my\s+)?)$",
+    re.IGNORECASE,
+)
+"""Words in front of a phrase after which it states nothing: `the wrong answer is`, `if the answer is`."""
+_DENYING = re.compile(
+    r"(?<![A-Za-z])(?:not|no|neither|nor|never|if|whether|unless|only|doubt|\w+n['’]t)(?![A-Za-z])[^.!?\n]*$",
+    re.IGNORECASE,
+)
+"""A denial or condition in the sentence that leads up to "A is the correct answer"."""
+
+_SHORT = 60
+_CONTRAST = re.compile(r"^[\s$.,;)]*(?:\\[)\]])?\s*,?\s*(?:and\s+)?not\s+(?!sure|certain|correct|right)", re.IGNORECASE)
+"""`5, not 6` doubts nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,8 @@ def _phrases(text: str) -> Iterator[Statement]:
         if match is None:
             continue
         lead = text[max(0, match.start() - 60) : match.start()]
+        if _DISOWNED.search(lead):
+            continue
         final = match.group().lower().startswith(("final", "最终"))
         leading = bool(_LINE_START.search(lead) if match.start() > 0 else True) or (
             final and bool(_SENTENCE_START.search(lead))
@@ -141,6 +165,8 @@ def _headed(text: str) -> Iterator[Statement]:
 
 def _turned(text: str) -> Iterator[Statement]:
     for match in list(_REVERSED.finditer(text))[-LAST:]:
+        if _DENYING.search(text, max(0, match.start() - 80), match.start()):
+            continue
         yield Statement(match.start(1), match.start(1), match.end(1), False, match[1])
 
 
@@ -164,6 +190,11 @@ def without_remark(clause: str) -> str:
     if match is None or "$" in clause[match.end("value") :] or _DOUBT.search(clause[match.end("value") :]):
         return clause
     return match["value"].strip()
+
+
+def doubtful(text: str) -> bool:
+    """Whether a short remark behind an answer takes it back or offers another one."""
+    return len(text) <= _SHORT and bool(_DOUBT.search(text)) and not _CONTRAST.search(text)
 
 
 def clause_end(window: str, start: int) -> int:

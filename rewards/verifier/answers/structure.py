@@ -76,7 +76,7 @@ _CALL = re.compile(
     r"|\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Z]{1,3}|\\(?:alpha|beta|gamma|delta|theta|phi|varphi|omega))\s*\)?"
 )
 _MEASURED = re.compile(
-    r"\|\s*\\?(?:overline|vec|overrightarrow)?\s*\{?\s*[a-zA-Z]{1,3}'*\s*\}?\s*\||m?\s*\\angle\s*\{?[A-Z0-9]{1,3}\}?"
+    r"\|\s*(?:\\?(?:overline|vec|overrightarrow)\s*\{?\s*[a-zA-Z]{1,3}'*\s*\}?|[A-Z]{1,3}'*|[zwuv])\s*\||m?\s*\\angle\s*\{?[A-Z0-9]{1,3}\}?"
     r"|\\(?:overline|widehat|overset\{\\frown\})\s*\{[A-Z]{2}\}|S_\{?\s*\\triangle\s*[A-Z]{3}\}?|\[[A-Z]{3,}\]"
 )
 

@@ -63,6 +63,6 @@ def same(gold: Moment, answer: Moment) -> bool:
         return False
     if gold[1] == answer[1]:
         return not (gold[0] == "time" and {gold[2], answer[2]} == {"am", "pm"})
-    if gold[0] == "time" and gold[2] == "pm" and not answer[2]:
+    if gold[0] == "time" and gold[2] == "pm" and gold[1][0] > 12 and not answer[2]:
         return (gold[1][0] - 12, *gold[1][1:]) == answer[1]
     return gold[0] == "date" and 0 in (answer[1][0], gold[1][0]) and gold[1][1:] == answer[1][1:] and not answer[1][0]

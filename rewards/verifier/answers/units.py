@@ -45,6 +45,11 @@ UNITS: dict[str, str] = {word: line.split()[0] for line in _SAME for word in lin
     "unit": "", "units": "", "单位": "",
 }  # fmt: skip
 """Every known unit word -> the name that stands for it and its synonyms."""
+_CASED = {
+    "mHz": "millihz", "meV": "milliev", "mPa": "millipa", "Mg": "megag", "Mm": "megam", "Ms": "megas", "Nm": "N-m",
+    "NM": "nautical", "Mb": "mbit", "Gb": "gbit", "kb": "kbit", "Kb": "kbit",
+}  # fmt: skip
+"""Units that differ from another one only by a capital; a millihertz is no megahertz."""
 _SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h", "fps": "ft/s", "rpm": "rev/min"}
 _POWERS = {
     "square": "sq",
@@ -69,6 +74,8 @@ _NOT_NOUNS_WORDS = (
     "halves thirds quarters fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths "
     "thousandths millionths ones twos threes fours fives sixes sevens eights nines tens twenties thirties zeros "
     "guess guesses as yes multiples factors digits squares cubes roots logs bases powers "
+    "negatives inverses reciprocals opposites complements doubles triples quadruples radicals conjugates factorials "
+    "exponents bps mils percents percentiles logarithms "
 )
 _NOT_NOUNS = frozenset(_NOT_NOUNS_WORDS.split())
 """Words on s that are no counted nouns, or that change the number."""
@@ -166,6 +173,9 @@ def _unit(words: list[str]) -> str | None:
                 found[-1] += "2" if word == "squared" else "3"
             else:
                 power = "2" if _POWERS[word] == "sq" else "3"
+        elif piece in _CASED:
+            found.append(_CASED[piece] + power)
+            power = ""
         elif word in _SPEEDS:
             found.append(_SPEEDS[word])
         elif piece in UNITS or (len(word) > 1 and word in UNITS):

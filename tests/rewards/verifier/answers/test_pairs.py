@@ -21,7 +21,7 @@ KINDS = sorted({row[0] for row in ROWS})
 def accepted(kind: str, gold: str, said: str) -> bool:
     name, _, details = kind.partition(" ")
     choices = tuple(details.split(";")) if name == "choice" else ()
-    precision = int(details) if name == "float" else None
+    precision = int(details) if name == "float" and details else None
     answer = Answer(type=AnswerType(name), golds=(gold,), choices=choices, precision=precision)
     whole = said.removeprefix("RESPONSE:").replace("\\n", "\n") if said.startswith("RESPONSE:") else ""
     return grade(Job(answer=answer, response=whole or f"So the final answer is \\boxed{{{said}}}."))["strict"].correct
