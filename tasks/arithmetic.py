@@ -1,4 +1,4 @@
-"""Arithmetic in two or three steps, generated; the training and test task of the tiny language policy.
+"""Arithmetic in two to four steps, generated; the training and test task of the tiny language policy.
 
 In: nothing (no download). Out: questions such as `17+5*3=?` with a worked solution `5*3=15; 17+15=32; \\boxed{32}`.
 Texts are short because a byte-level policy pays for every byte. No split shares a question with another, nor its mirror
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Task, task, user
+from tasks.support.splits import SIZES as COMMON
 from tasks.support.splits import draw_items
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _RANK = {"+": 1, "-": 1, "*": 2}
 LEVELS = (1, 2, 3)
+SIZES = {**COMMON, "expert": 9000}
 _FORMS: dict[int, tuple[str, ...]] = {
-    1: ("a+b-c", "a-b+c", "a-b-c"),
-    2: ("a+x*y", "a-x*y", "x*y-a", "(b+c)*x"),
-    3: ("a+x*y-b", "x*y-a+b", "x*y+z*w", "(b+c)*x-a"),
+    1: ("a+b-c", "a-b+c", "a-b-c", "a+x*y", "a-x*y", "x*y-a"),
+    2: ("a+x*y-b", "a-x*y+b", "x*y+z*w", "x*y-z*w", "(b+c)*x-a", "(b+c)*x+a"),
+    3: ("a+x*y-z*w", "x*y+z*w-a", "x*y-z*w+a", "(b+c)*x-y*z", "(b+c)*x+y*z", "(b+c)*x-a+y"),
 }
 
 
@@ -107,8 +109,9 @@ def _draw(stream: random.Random, number: int) -> tuple[int, Node]:
 
 @task.register("arithmetic")
 class Arithmetic(Task):
-    """Arithmetic in two or three steps, generated."""
+    """Arithmetic in two to four steps, generated."""
 
+    version = 2
     licence = "Apache-2.0"
     generated = True
     splits = ("test", "train", "validation", "expert")
@@ -120,7 +123,7 @@ class Arithmetic(Task):
     def load(self) -> list[Example]:
         """All items of the split; the same on every call."""
         items = draw_items(
-            "arithmetic", self.split, _draw, lambda item: item[1].canonical(), lambda item: item[1].canonical()
+            "arithmetic", self.split, _draw, lambda item: item[1].canonical(), lambda item: item[1].canonical(), SIZES
         )
         return [self._example(str(i), level, node) for i, (level, node) in enumerate(items)]
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from harness.core.records import Answer, AnswerType, Example, LazyImage
 from tasks.base import Task, task, user
 from tasks.support.drawing import PARTS, TOP, Chart, draw
+from tasks.support.splits import SIZES as COMMON
 from tasks.support.splits import draw_items
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LEVELS = (1, 2, 3)
+SIZES = {**COMMON, "expert": 5000}
 _KINDS = ("bar", "bar", "line", "grouped", "pie")
 
 
@@ -99,6 +101,7 @@ def _draw(stream: random.Random, number: int) -> Item:
 class Charts(Task):
     """Small charts with questions of one to several reading steps, generated."""
 
+    version = 2
     modality = "multimodal"
     licence = "Apache-2.0"
     generated = True
@@ -111,7 +114,7 @@ class Charts(Task):
     def load(self) -> list[Example]:
         """All items of the split; pictures are drawn when they are opened."""
         items = draw_items(
-            "charts", self.split, _draw, lambda item: repr(item.chart), lambda item: (item.chart, item.question)
+            "charts", self.split, _draw, lambda item: repr(item.chart), lambda item: (item.chart, item.question), SIZES
         )
         return [self._example(str(i), item) for i, item in enumerate(items)]
 

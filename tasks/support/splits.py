@@ -38,15 +38,16 @@ def draw_items(
     draw: Callable[[random.Random, int], Item],
     owner: Callable[[Item], str],
     key: Callable[[Item], Any],
+    sizes: Mapping[str, int] = SIZES,
 ) -> Iterator[Item]:
-    """`SIZES[split]` different items of `split`.
+    """`sizes[split]` different items of `split`.
 
     `draw(stream, i)` proposes item i; a proposal whose `owner` text belongs to another split, or whose `key` was
     taken, is drawn again. The stream is seeded by task and split only.
     """
     stream = random.Random(f"{task}/{split}")
     seen: set[Any] = set()
-    for number in range(SIZES[split]):
+    for number in range(sizes[split]):
         for _ in range(_PATIENCE):
             item = draw(stream, number)
             if bucket(owner(item)) == split and key(item) not in seen:
