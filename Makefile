@@ -1,4 +1,4 @@
-# `make demo` runs the main job on the built-in policy, `make test` the test suite. Both set up .venv when it is missing.
+# `make demo` trains and compares two methods on the built-in policy, `make test` runs the test suite. Both set up .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
-.PHONY: demo test test-bf16 test-vllm lint clean
+.PHONY: demo test test-bf16 test-policies test-vllm tiny-policies lint clean
 
 demo: $(READY)
-	$(BIN)/rlfr-eval --task arithmetic --method base,grpo,rlfr
+	$(BIN)/rlfr-eval demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -17,6 +17,14 @@ test: $(READY)
 # Every method in bfloat16 (autocast on the CPU); `make test` runs a few of them.
 test-bf16: $(READY)
 	$(BIN)/python -m pytest -m bf16
+
+# Trains the built-in policies that the package ships, from random weights; some twenty minutes of one core.
+tiny-policies: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness.pipeline.ship
+
+# The same into a scratch folder, compared with what is shipped.
+test-policies: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m policies
 
 # vLLM's CPU build pins torch and transformers, so its tests (and the trainer's, on that pair) have an environment of their own.
 test-vllm: $(VLLM_READY)

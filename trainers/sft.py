@@ -1,7 +1,7 @@
 """Supervised training on worked solutions: the cold start of the built-in policies.
 
 The same packed forward as RL: a prompt with one response. Loss: negative log-likelihood, mean over the solution tokens
-of the step's batch. Weight matrices are trained by Muon (arXiv 2502.16982), which learns faster than AdamW here;
+of the step's batch. Weight matrices are trained by Muon (trainers/muon.py), which learns faster than AdamW here;
 embeddings, norms and biases by AdamW.
 """
 
@@ -16,7 +16,7 @@ import torch
 
 from harness.core.config import ColdStart
 from harness.core.errors import DataError, TrainingError
-from harness.core.records import Example
+from harness.core.records import Example, Prompt
 from rewards.support.schedule import cosine
 from rewards.support.seeds import stable_seed
 from trainers.batching import Item
@@ -36,20 +36,16 @@ def train(
     track: Callable[..., Iterator[Any]],
 ) -> list[float]:
     """Train `policy` in place for `settings.steps` steps; returns the loss of every step."""
-    unsolved = [e.id for e in examples if not e.solution]
-    if unsolved:
-        raise DataError(f"supervised item {unsolved[0]} has no solution", "choose a split with worked solutions")
+    lessons = Lessons(examples, settings, seed)
     parameters = [p for _, p in policy.trainable()]
     optimisers = split_optimisers(policy, settings)
     rates = [group["lr"] for o in optimisers for group in o.param_groups]
-    rendered: dict[tuple[str, bool], Item] = {}
+    prompts: dict[str, Prompt] = {}
 
-    def item(example: Example, row: int, step: int) -> Item:
-        plain = stable_seed("unmarked", example.id, step) % 10_000 < settings.unmarked * 10_000
-        if (example.id, plain) not in rendered:
-            shown = unmarked(example) if plain else example
-            rendered[example.id, plain] = Item(renderer.render(shown), (renderer.render_solution(shown),), (row,))
-        return replace(rendered[example.id, plain], rows=(row,))
+    def item(example: Example, row: int) -> Item:
+        if example.id not in prompts:
+            prompts[example.id] = renderer.render(example)
+        return Item(prompts[example.id], (renderer.render_solution(example),), (row,))
 
     policy.train()
     history = []
@@ -57,8 +53,7 @@ def train(
         scale = cosine(step / settings.steps, 0.05, 0.05, floor=1e-3)
         for group, rate in zip((g for o in optimisers for g in o.param_groups), rates, strict=True):
             group["lr"] = rate * scale
-        chosen = prompts_at(examples, seed, step, settings.batch)
-        items = [item(example, row, step) for row, example in enumerate(chosen)]
+        items = [item(example, row) for row, example in enumerate(lessons.at(step))]
         tokens = sum(len(i.responses[0]) for i in items)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -77,10 +72,33 @@ def train(
     return history
 
 
-def unmarked(example: Example) -> Example:
-    """The example with its final answer as plain text: `\\boxed{7}` becomes `7`."""
-    gold = example.answer.golds[0]
-    return replace(example, solution=(example.solution or "").replace(f"\\boxed{{{gold}}}", gold))
+class Lessons:
+    """Which examples a step sees, and in which form: a function of (examples, settings, seed, step) alone.
+
+    Raises DataError for an example without a solution and for a lesson whose level no example has.
+    """
+
+    def __init__(self, examples: Sequence[Example], settings: ColdStart, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        unsolved = [e.id for e in examples if not e.solution]
+        if unsolved:
+            raise DataError(f"supervised item {unsolved[0]} has no solution", "choose a split with worked solutions")
+        self.pools = [[e for e in examples if n.level in (None, e.metadata.get("level"))] for n in settings.lessons]
+        for lesson, pool in zip(settings.lessons, self.pools, strict=True):
+            if not pool:
+                raise DataError(f"no supervised item has level {lesson.level}", "change cold_start.lessons")
+
+    def at(self, step: int) -> list[Example]:
+        """The examples of a step (from 0), `settings.batch` of them."""
+        place = next(n for n, lesson in enumerate(self.settings.lessons) if step < lesson.until * self.settings.steps)
+        share = self.settings.lessons[place].direct * 10_000
+        chosen = prompts_at(self.pools[place], self.seed, step, self.settings.batch)
+        return [direct(e) if stable_seed("direct", self.seed, e.id, step) % 10_000 < share else e for e in chosen]
+
+
+def direct(example: Example) -> Example:
+    """The example answered at once: of `5*3=15; 17+15=32; \\boxed{32}` only `\\boxed{32}` is left."""
+    return replace(example, solution=f"\\boxed{{{example.answer.golds[0]}}}")
 
 
 def split_optimisers(policy: Policy, settings: ColdStart) -> list[torch.optim.Optimizer]:

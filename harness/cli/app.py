@@ -11,14 +11,14 @@ from pathlib import Path
 
 import typer
 
-from harness.cli import boards_command, grade, regress_command
+from harness.cli import boards_command, demo, grade, regress_command
 from harness.cli import flags as flags
 from harness.core.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
 VERBS = (
-    *("run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method", "new-task"),
-    *("leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
+    *("demo", "run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method"),
+    *("new-task", "leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
 )
 
 app = typer.Typer(
@@ -31,7 +31,8 @@ app = typer.Typer(
     help="""Train and score RL methods for reasoning on one path, and compare them.
 
 \b
-Start here (tiny built-in policies, no download, minutes on a CPU):
+Start here (tiny built-in policies, no download, a minute or two on a CPU):
+  rlfr-eval demo
   rlfr-eval --task arithmetic --method base,grpo,rlfr
   rlfr-eval --task charts --method base,rlfr --seed 0,1
   rlfr-eval leaderboard
@@ -49,6 +50,8 @@ Prove a task on its whole split; make a folder of it for a machine without netwo
 
 A line without a verb is `run`: `rlfr-eval --task T --method M`. Errors are one line with their remedy, exit code 2.""",
 )
+
+demo.register(app)
 
 
 @app.command("run", short_help="Train methods, evaluate them, print one table.")

@@ -7,6 +7,7 @@ an error with near matches. Method options live apart, under `methods.<key>`, be
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,10 +146,20 @@ class Optimiser(Section):
     final_lr: float = Field(0.1, ge=0, le=1)
 
 
+class Lesson(Section):
+    """A stretch of a cold start, up to the share `until` of its steps. `level`: the one level of the task it shows (null:
+    all); `direct`: the share of solutions that give the marked answer at once instead of working it out."""
+
+    until: float = Field(1.0, gt=0, le=1)
+    level: int | None = None
+    direct: float = Field(0.0, ge=0, le=1)
+
+
 class ColdStart(Section):
-    """Supervised training of a built-in policy on its task's expert split; cached by content. `unmarked`: the share of
-    solutions shown without the mark around the final answer, so that the start policy, like a base model, often leaves
-    it out and RL has something to find."""
+    """Supervised training of a built-in policy on its task's expert split; cached by content, and shipped for the settings
+    of the built-in recipes. Lessons that start where every step of a question is written down teach soonest to read
+    and to compute; direct answers at the end make a policy that, like a base model, often answers without thinking, so
+    that RL has reasoning to find."""
 
     task: str
     split: str = "expert"
@@ -157,7 +168,14 @@ class ColdStart(Section):
     lr: float = Field(3e-3, gt=0)
     matrix_lr: float = Field(2e-2, gt=0)
     """Learning rate of weight matrices (Muon)."""
-    unmarked: float = Field(0.0, ge=0, lt=1)
+    lessons: tuple[Lesson, ...] = (Lesson(),)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        ends = [lesson.until for lesson in self.lessons]
+        if not ends or ends[-1] != 1.0 or any(a >= b for a, b in itertools.pairwise(ends)):
+            raise ValueError("the lessons' `until` must rise and end at 1")
+        return self
 
 
 class Evaluation(Section):

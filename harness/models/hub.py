@@ -35,7 +35,7 @@ def resolve(path: str | Path, revision: str | None = None, weights: bool = True)
     A hub name is downloaded, or found in the hub's cache; `weights` False fetches configuration only. Raises ModelError.
     """
     if str(path) in tiny.NAMES:
-        return tiny.build(str(path), cache_dir() / "policies" / f"{path}-v{tiny.VERSION}"), ""
+        return tiny.shipped(str(path)), ""
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):

@@ -1,7 +1,9 @@
-"""The built-in policies `tiny-lm` and `tiny-vl`: under a million parameters, saved as an ordinary hub folder.
+"""The built-in policies `tiny-lm` and `tiny-vl`: under a million parameters, each an ordinary hub folder.
 
-A name and a folder flow in; a folder that any loader of hub models reads flows out: config, generation config, byte-level
-tokenizer with Qwen's control tokens, chat template, image processor, safetensors. Weights are a function of the name.
+`shipped` names the folder of the cold-started policy in this package (made by `make tiny-policies`); `build` writes one
+with random weights, which are a function of the name: what a cold start begins with. Either is a folder that any loader
+of hub models reads: config, generation config, byte-level tokenizer with Qwen's control tokens, chat template, image
+processor, safetensors.
 """
 
 from __future__ import annotations
@@ -11,13 +13,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import UnknownNameError, near
+import yaml
+
+from harness.core.errors import ModelError, UnknownNameError, near
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NAMES = ("tiny-lm", "tiny-vl")
 """Names that `build` knows."""
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""A folder per policy, and the record."""
+
+RECORD = "made.yaml"
+"""Says how each shipped policy was made and what it scored."""
 
 VERSION = 1
 """Version of what `build` writes; a change of architecture, tokenizer or template raises it."""
@@ -73,6 +83,27 @@ VISION: dict[str, Any] = {
 ROPE_THETA = 10_000.0
 MROPE_SECTION = [4, 6, 6]
 """Rotary pairs for time, height and width: together half of the head dimension of 32."""
+
+
+def shipped(name: str) -> Path:
+    """The folder of the cold-started policy `name` in this package. Raises UnknownNameError, and ModelError where the
+    installation lacks it."""
+    if name not in NAMES:
+        raise UnknownNameError(f"unknown built-in policy '{name}'", near(name, NAMES))
+    folder = SHIPPED / name
+    if not (folder / "model.safetensors").is_file():
+        raise ModelError(f"the installation lacks the built-in policy {name} ({folder})", "install rlfr-eval again")
+    return folder
+
+
+def made(name: str) -> dict[str, Any]:
+    """How the shipped policy `name` was made: `cold_start` (the key of its settings and data) and what was measured."""
+    try:
+        return dict(yaml.safe_load((SHIPPED / RECORD).read_text("utf-8"))[name])
+    except (OSError, KeyError) as error:
+        raise ModelError(
+            f"the installation lacks the record of {name} in {SHIPPED}", "install rlfr-eval again"
+        ) from error
 
 
 def build(name: str, folder: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """The start policy of a recipe: a hub model or folder as it is, or a built-in policy after its cold start.
 
-A cold start is cached by content: the same settings and data give the same folder, built once.
+The cold start of a built-in recipe is shipped; another one is cached by content: the same settings and data give the
+same folder, built once.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core import config
 from harness.core.config import Recipe
-from harness.core.errors import ConfigError
 from harness.core.locks import Lock
 from harness.core.progress import ProgressBars
 from harness.core.records import PixelBudget, PromptStyle
 from harness.models import hub, loading, tiny
+from tasks.base import task
 
 if TYPE_CHECKING:
     from harness.models.loading import Loaded
@@ -75,47 +76,48 @@ def training_dtype(recipe: Recipe) -> str:
 
 
 def start(recipe: Recipe, progress: ProgressBars, device: str = "cpu") -> Start:
-    """The policy that training starts from and that `base` evaluates."""
+    """The policy that training starts from and that `base` evaluates.
+
+    A built-in policy is the shipped one where the recipe's cold start is the one that made it (or is null); any other
+    cold start is carried out, once.
+    """
     path = recipe.model.path
     if path not in tiny.NAMES:
         return Start(path, recipe.model.revision, loading.digest(path, revision=recipe.model.revision))
-    if recipe.cold_start is None:
-        raise ConfigError(f"recipe '{recipe.name}' uses {path} without cold_start", f"use --recipe {path}")
-    folder = _cold_started(recipe, progress, device)
+    shipped = recipe.cold_start is None or cold_start_key(recipe) == tiny.made(path)["cold_start"]
+    folder = tiny.shipped(path) if shipped else _cold_started(recipe, progress, device)
     return Start(str(folder), None, loading.digest(folder))
+
+
+def cold_start_key(recipe: Recipe) -> str:
+    """Content hash of what a cold start depends on: policy, settings, prompts and data."""
+    settings = recipe.cold_start
+    assert settings is not None
+    data = task.get(settings.task)
+    shown = recipe.rendering.model_dump(exclude={"max_prompt_tokens"})
+    parts = (recipe.model.path, tiny.VERSION, settings.model_dump(), shown, data.key, data.version)
+    return config.digest("cold start", *parts)
 
 
 def _cold_started(recipe: Recipe, progress: ProgressBars, device: str) -> Path:
     """The folder of the cold-started built-in policy, made where it is missing."""
-    from tasks.base import task
-
-    settings = recipe.cold_start
-    assert settings is not None
-    data = task.get(settings.task)(settings.split)
-    key = config.digest(
-        "cold start",
-        recipe.model.path,
-        tiny.VERSION,
-        settings.model_dump(),
-        recipe.rendering.model_dump(),
-        data.name,
-        data.version,
-    )
-    folder = hub.cache_dir() / "policies" / f"{recipe.model.path}-{key}"
+    folder = hub.cache_dir() / "policies" / f"{recipe.model.path}-{cold_start_key(recipe)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     if (folder / "config.json").is_file():
         return folder
     with Lock(folder.parent / f".{folder.name}"):
         if not (folder / "config.json").is_file():
-            _cold_start(recipe, data, folder, progress, device)
+            cold_start(recipe, folder, progress, device)
     return folder
 
 
-def _cold_start(recipe: Recipe, data: Any, folder: Path, progress: ProgressBars, device: str) -> None:
+def cold_start(recipe: Recipe, folder: Path, progress: ProgressBars, device: str = "cpu") -> None:
+    """Train the recipe's built-in policy from random weights and write it to `folder`."""
     from trainers import sft
 
     settings = recipe.cold_start
     assert settings is not None
+    data = task.get(settings.task)(settings.split)
     raw = tiny.build(recipe.model.path, folder.parent / f".{folder.name}" / "raw")
     loaded = loading.load(raw, device=device)
     shown = renderer(loaded, recipe)

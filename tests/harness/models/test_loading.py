@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.core.errors import ModelError, ResourceError
-from harness.models import hub, loading, memory
+from harness.models import loading, memory, tiny
 from harness.models.weights import named_weights
 
 
@@ -38,7 +38,7 @@ def test_loads_what_was_saved(tiny_folders: dict[str, Path], tiny_lm: loading.Lo
 
 def test_built_in_name_needs_no_folder() -> None:
     loaded = loading.load("tiny-lm")
-    assert loaded.path.is_relative_to(hub.cache_dir().resolve()) and (loaded.path / "config.json").is_file()
+    assert loaded.path == tiny.shipped("tiny-lm").resolve()
 
 
 NORM = "model.layers.1.input_layernorm.weight"

@@ -19,8 +19,6 @@ from harness.pipeline import run
 from harness.pipeline.options import RunOptions
 
 SHORT = (
-    "cold_start.steps=2",
-    "cold_start.batch=4",
     "train.steps=1",
     "train.prompts_per_step=2",
     "train.group_size=2",
