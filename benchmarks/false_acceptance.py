@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 
 Mutation = Callable[[str, random.Random], str | None]
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.pool import Job, Verifier
+from rewards.verifier.jobs import Job
+from rewards.verifier.pool import Verifier
 from tasks.resolve import resolve
 
 LENGTHS = (2_000, 8_000, 32_000)

@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 
 from harness.core.errors import DataError
 from harness.core.records import Answer, Example
+from rewards.verifier.answers.marks import final_answer
 from tasks.base import Hub, task
 from tasks.support.golds import whole
 from tasks.support.mathematics import MathTask
+from tasks.support.prose import compared
 
 _HASHES = re.compile(r"#### (-?[0-9.,]+)")
 _WRONG = {"Marin and his neighbor Nancy": "wrong gold: 150, should be 240"}
@@ -26,18 +28,16 @@ _WRONG = {"Marin and his neighbor Nancy": "wrong gold: 150, should be 240"}
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The authors' rule; the marked final answer where the response has no `####` line."""
-    from rewards.verifier.answers import equivalence, marks
-
     found = _HASHES.search(response) if extracted is None else None
     if found:
         number = found[1].replace(",", "").removesuffix(".")
         right = number == answer.golds[0]
         return right, number, "match" if right else "mismatch"
-    said = extracted if extracted is not None else marks.final_answer(response, answer.type)
+    said = extracted if extracted is not None else final_answer(response, answer.type)
     if not said:
         return False, said, "no_answer"
-    verdict, reason = equivalence.compare(answer, said)
-    return verdict, said, f"boxed_{reason}" if verdict is not None else str(reason)
+    verdict, reason = compared(answer, said)
+    return verdict, said, f"boxed_{reason}" if verdict is not None else reason
 
 
 @task.register("gsm8k")

@@ -18,9 +18,12 @@ from typing import Any, ClassVar
 from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, Task, task, user
 from tasks.support.golds import choice, typed
-from tasks.support.reading import after_answer, conclusion
+from tasks.support.prose import after_answer, conclusion
+from tasks.support.reading import option
 
-_NAMED = re.compile(r"\(?[A-I]\)?(?:(?:\s*(?:,|and|&)\s*|\s+)\(?[A-I]\)?)*(?=[\s.:),]|$)(?!\s+[a-z])")
+_NAMED = re.compile(
+    r"[(\[]?[A-I][)\]]?(?:(?:\s*(?:,|and|&)\s*|\s+)\(?[A-I]\)?(?![A-Za-z0-9]))*(?=[\s.:),]|$)(?!\s+[a-z])"
+)
 _EMPTY = "the source has neither question nor answer"
 
 
@@ -28,17 +31,22 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
     """Equal sets of letters; the digit where the gold is one."""
     if not answer.golds:
         return None, None, "gold_unparseable"
-    for said in (extracted,) if extracted is not None else (response, conclusion(response), after_answer(response)):
-        found = named(said or "", digits=answer.type is AnswerType.INTEGER, whole=said == response)
+    wanted, digits = named(answer.golds[0], digits=True, whole=True), answer.type is AnswerType.INTEGER
+    for said in (extracted,) if extracted is not None else (conclusion(response), response, after_answer(response)):
+        found = named(said or "", digits=digits, whole=said == response)
         if found:
-            right = found == named(answer.golds[0], digits=True, whole=True)
-            return right, ", ".join(sorted(found)), "match" if right else "mismatch"
-    return False, None, "no_answer"
+            break
+    if not found and extracted is None and (letter := option(response, answer.choices)):
+        found = {letter}
+    if not found:
+        return False, None, "no_answer"
+    return found == wanted, ", ".join(sorted(found)), "match" if found == wanted else "mismatch"
 
 
 def named(text: str, digits: bool = False, whole: bool = False) -> set[str]:
     """The letters (or the digit) that a phrase names at its start; with `whole`, of a phrase that is nothing else."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|[*$`{}\\]", "", text).strip().rstrip(".")
+    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)|\\[()]|[*$`{}\\]", "", text).strip().rstrip(".")
+    text = re.sub(r"^(?:option|choice)s?\s+", "", text, flags=re.IGNORECASE)
     if digits and re.fullmatch(r"\(?\d\)?", text):
         return {text.strip("()")}
     if whole and re.fullmatch(r"\(?[a-i]\)?", text):
@@ -47,11 +55,25 @@ def named(text: str, digits: bool = False, whole: bool = False) -> set[str]:
     return set(re.findall(r"[A-I]", found.group())) if found else set()
 
 
+def options(question: str) -> tuple[str, ...]:
+    """The texts of the options where the question lists them, as in `(A) 10 (B) 12`; () where it does not."""
+    labels = []
+    for label in re.finditer(r"\(?\b([A-I])\s*\)", question):
+        if label[1] == "A":
+            labels = [label]
+        elif labels and ord(label[1]) == ord(labels[-1][1]) + 1:
+            labels.append(label)
+    ends = [following.start() for following in labels[1:]] + [len(question)]
+    texts = tuple(question[label.end() : end].strip() for label, end in zip(labels, ends, strict=False))
+    return texts if len(texts) > 1 else ()
+
+
 @task.register("logicvista")
 class LogicVista(Task):
     """LogicVista: logical reasoning on pictures, 448 multiple-choice items."""
 
     modality = "multimodal"
+    version = 2
     licence = "Apache-2.0"
     hub: ClassVar = {"test": Hub("lscpku/LogicVista", "test")}
     files: ClassVar = {"test": "dataset.jsonl"}
@@ -61,7 +83,10 @@ class LogicVista(Task):
 
     def parse(self, row: Mapping[str, Any], item: str) -> Example:
         text = str(row["answer"] or "").strip()
-        answer = typed(text) if text.isdigit() else choice(text) if text else Answer(type=AnswerType.CHOICE, golds=())
+        listed = options(row["question"] or "")
+        answer = typed(text) if text.isdigit() else choice(text, listed)
+        if not text:
+            answer = Answer(type=AnswerType.CHOICE, golds=())
         name = row.get("imagename")
         return Example(
             id=item,

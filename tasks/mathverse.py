@@ -20,7 +20,9 @@ from typing import Any, ClassVar
 from harness.core.records import Answer, AnswerType, Example, Sample
 from tasks.base import Hub, Task, task, user
 from tasks.support.golds import choice, typed
-from tasks.support.reading import LETTERS, after_answer, conclusion, number, option
+from tasks.support.numbers import number
+from tasks.support.prose import after_answer, compared, conclusion
+from tasks.support.reading import LETTERS, option
 
 _VERSIONS = ("text_dominant", "text_lite", "vision_intensive", "vision_dominant", "vision_only")
 _ALL = Hub("AI4Math/MathVerse", "testmini", "testmini")
@@ -37,13 +39,14 @@ _BROKEN = {"{8}{5} \\pi": "broken gold: {8}{5} \\pi", "-4.9\n-4.9": "gold given 
 
 def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
     """The letter or the value that the response concludes with, by rules instead of the authors' judge."""
-    from rewards.verifier.answers import equivalence
-
     said = extracted if extracted is not None else _extraction(answer, response)
     if not said:
         return False, said, "no_answer"
-    right, reason = equivalence.compare(answer, said)
-    return right, said, str(reason)
+    right, reason = compared(answer, said)
+    if not right and answer.type is not AnswerType.CHOICE and (bare := cleaned(said)) and bare != said:
+        again = compared(answer, bare)
+        right, reason = again if again[0] else (right, reason)
+    return right, said, reason
 
 
 def _extraction(answer: Answer, response: str) -> str | None:
@@ -60,6 +63,7 @@ class MathVerse(Task):
     """MathVerse: geometry and functions in versions from all-text to all-picture."""
 
     modality = "multimodal"
+    version = 2
     licence = "MIT"
     splits = ("testmini", "testmini_text_only", *_VERSIONS)
     hub: ClassVar = {
@@ -119,10 +123,18 @@ def choices(question: str) -> tuple[str, ...]:
     return tuple(text.strip() for letter, text in found)
 
 
-def _free(text: str) -> Answer:
+def cleaned(text: str) -> str:
+    """A free answer, gold or given, without `$`, `Area =`, unit and degree sign."""
+    return _DEGREES.sub("", _UNIT.sub("", _bare(text))).strip()
+
+
+def _bare(text: str) -> str:
     bare = _NAME.sub("", re.sub(r"(?<!\\)\$", "", text)).strip()
-    bare = re.sub(r"(?<=\d)\.(?=\\mathrm)", "", bare)
-    value = _DEGREES.sub("", _UNIT.sub("", bare)).strip()
+    return re.sub(r"(?<=\d)\.(?=\\mathrm)", "", bare)
+
+
+def _free(text: str) -> Answer:
+    bare, value = _bare(text), cleaned(text)
     decimal = re.fullmatch(r"-?\d*\.(\d+)", value)
     if decimal:
         return Answer(type=AnswerType.FLOAT, golds=(value,), precision=len(decimal[1]))

@@ -3,12 +3,12 @@
 Columns id, question, options, image, decoded_image, answer, solution, level, subject. 1,532 items have five options (384 of
 them only in the picture, then the texts are the letters themselves), the others a number or LaTeX. `official` follows the
 authors' evaluation (mathllm/MATH-V, evaluation/evaluate.py and utils.py), which needs no judge: it reads an answer out of any
-text and compares numbers to two decimals, so that 60.004 counts for 60.
+text and compares numbers to two decimals, so that 60.004 counts for 60. Their rule knows a box and four phrases, not the answer
+tag that the vision recipes ask for, so what a tag marks is read as if it were boxed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from harness.core.records import Answer, Example
 from tasks.base import Hub, Task, task, user
 from tasks.support.golds import choice, typed
+from tasks.support.mathvision_rule import LETTERS, boxed, read
 
-LETTERS = "ABCDE"
 NOTES = {
     **dict.fromkeys(("59", "434"), "gold C without options"),
     **dict.fromkeys(("1843", "1893"), "two options are equal"),
@@ -40,6 +40,7 @@ class MathVision(Task):
 
     modality = "multimodal"
     licence = "MIT"
+    version = 2
     splits = ("test", "testmini")
     hub: ClassVar = {split: Hub("MathLLMs/MathVision", split) for split in ("test", "testmini")}
     files: ClassVar = {"test": "test.jsonl", "testmini": "testmini.jsonl"}
@@ -79,67 +80,9 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
     """The authors' rule: right when the answer read from the text equals the gold or the text of the gold's option."""
     from rewards.verifier.answers import rounded
 
-    found = read(response) if extracted is None else extracted
+    found = read(boxed(response, answer)) if extracted is None else extracted
     values = list(answer.golds)
     if answer.choices and answer.golds[0] in LETTERS:
         values.append(answer.choices[LETTERS.index(answer.golds[0])])
     right = any(rounded.equal(value, found) for value in values)
     return right, found, "match" if right else "mismatch" if found else "no_answer"
-
-
-_GONE = (
-    "\n", r"\text", r"\mbox", r"\left", r"\right", r"^{\circ}", r"^\circ", "{m}^3", "m^3", "{units}", "units", "{km}", "km",
-)  # fmt: skip
-_FLAGS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
-
-
-def read(response: str) -> str:
-    """What the authors take for the answer: a letter at either end, a number at the end, what follows a phrase or a box."""
-    text = response.strip()
-    for letter in LETTERS:
-        ends, starts = (f" {letter}.", f" ({letter})."), (f"{letter}\n", f"({letter})\n", f"({letter}) {letter}\n")
-        if text.endswith(ends) or text.startswith(starts):
-            text = letter
-    tail = text.rpartition("is ")[2].rstrip(".")
-    with contextlib.suppress(ValueError):
-        text = tail if float(tail) is not None else text
-    if "oxed{" not in text:
-        for flag in (form for lower in _FLAGS for form in (lower, lower.capitalize())):
-            _, mark, after = text.rpartition(flag)
-            text = after.strip().split("\n")[0].split(". ")[0] if mark else text.strip()
-    elif text.count("oxed{") > 1:
-        text = "\\boxed{" + text.rpartition("oxed{")[2]
-    text = _content(text)
-    for mark in ("({})", "{{{}}}"):
-        for letter in "abcde":
-            text = text.replace(mark.format(letter), letter)
-    return text.rstrip(".").lstrip(":").strip()
-
-
-def _content(text: str) -> str:
-    """The box's content (greedily to the last brace, as theirs) or the whole text, cleaned of units and spacing."""
-    text = text.lower().replace("{}", "")
-    boxed = re.search(r"oxed{(.*)}", text, re.DOTALL)
-    text = boxed[1] if boxed else text
-    close, opening = text.find("}"), text.find("{")
-    if close != -1 and (opening == -1 or close < opening):
-        text = text[:close]
-    text = text.rpartition("=")[2].rpartition("\\approx")[2]
-    for old, new in (("∞", "\\infty"), ("+\\infty", "\\infty"), ("\\\\", "\\")):
-        text = re.sub(r" |\\,", "", text).replace(old, new)
-    for gone in _GONE:
-        text = text.replace(gone, "")
-    return _tidy(text)
-
-
-def _tidy(text: str) -> str:
-    """Their string clean-up, as far as a text without blanks can meet it."""
-    text = re.sub(
-        r"\\!|\\?\$|\\%", "", text.replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
-    ).replace("{.", "{0.")
-    text = "0" + text if text.startswith(".") else text
-    if "sqrt" in text:
-        text = re.sub(r"\\sqrt([^{])", r"\\sqrt{\1}", text)
-        text = re.sub(r"\\frac([^{])([^{])", r"\\frac{\1}{\2}", text)
-    slash = re.fullmatch(r"(0|-?[1-9]\d*)/(0|-?[1-9]\d*)", text)
-    return "\\frac{1}{2}" if text == "0.5" else f"\\frac{{{slash[1]}}}{{{slash[2]}}}" if slash else text

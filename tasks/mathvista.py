@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 from harness.core.errors import attempt
 from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, Task, task, user
-from tasks.support.reading import LETTERS, edit_distance, number, option
+from tasks.support.numbers import number
+from tasks.support.reading import LETTERS, edit_distance, judge_without_option, option
 
 _ENDINGS = {
     "multi_choice": "and provide the correct option letter, e.g., A, B, C, D, at the end.",
@@ -30,8 +31,6 @@ _ENDINGS = {
     "1.45, at the end.",
     "list": "requiring a Python list as an answer and provide the final list, e.g., [1, 2, 3], [1.2, 1.3, 1.4], at the end.",
 }
-_NO_ANSWER = "N/A"
-"""What GPT-4 mostly extracts from a response that gives no answer."""
 _NOTES = {
     "479": "gold 2.54 although 56/22 = 2.55",
     "272": "published with two different lists of choices",
@@ -72,7 +71,7 @@ def _normal(found: str, answer: Answer) -> str:
 
 def _extraction(answer: Answer, response: str) -> str:
     if answer.type is AnswerType.CHOICE:
-        return option(response, answer.choices) or (_NO_ANSWER if response.strip() else "")
+        return option(response, answer.choices) or judge_without_option(response, answer.choices)
     if answer.type is AnswerType.LIST:
         lists = re.findall(r"\[[^\[\]]*\]", response)
         return lists[-1] if lists else ""
@@ -85,6 +84,7 @@ class MathVista(Task):
 
     modality = "multimodal"
     licence = "CC-BY-SA-4.0"
+    version = 2
     splits = ("testmini",)
     hub: ClassVar = {"testmini": Hub("AI4Math/MathVista", "testmini")}
     files: ClassVar = {"testmini": "testmini.jsonl"}

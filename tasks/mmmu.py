@@ -5,11 +5,12 @@ image_1 .. image_7, subfield, topic_difficulty. Hub: MMMU/MMMU, one configuratio
 Golds were changed there in July 2026 (validation_Design_15, Art_Theory_4; earlier Literature_10), so the commit that was read
 is part of the result. Open golds may be lists, any entry of which is right.
 
-Authors' rule: for choices a bracketed letter, else a letter between blanks, else (more than five words) an option's text, the
-latest of several. Where there is none they **draw an option at random**: here the letter in a box or answer tag counts, which
-their rule does not read (reasons `marked_*`), and without one the answer is wrong (`random_fallback`). For open
-questions: right when what the response says (tasks/support/mmmu_answers.py) holds a gold string or equals a gold number to two
-decimals. `aggregate` has the macro averages over subjects and over the six domains.
+Authors' rule: for choices their later parser (mmmu-pro/evaluate.py) takes the one letter that stands behind the last
+"Answer:"; else, as in 2023, a bracketed letter, a letter between blanks or (more than five words) an option's text, the
+latest of several; else they **draw an option at random**, which is wrong here (`random_fallback`). `official` reads a box or
+an answer tag first (reasons `marked_*`). For open questions: right when what the response says holds a gold string or equals a
+gold number to two decimals; a marked answer counts in place of the whole. The rule of 2023 alone is the protocol `mmmu-2023`.
+`aggregate` has the macro averages over subjects and over the six domains.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any, ClassVar
 from harness.core.errors import DataError, attempt
 from harness.core.records import Answer, AnswerType, Example, ImageSlot, Message, Sample, Text
 from tasks.base import Hub, Task, task
-from tasks.support.mmmu_answers import letter_of, normal, statements
-from tasks.support.reading import LETTERS, conclusion
+from tasks.support.prose import compared, conclusion
+from tasks.support.reading import LETTERS, names_option
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -39,29 +40,28 @@ DOMAINS = {
 SUBJECTS = tuple(sorted(name for names in DOMAINS.values() for name in names))
 
 
-def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
-    """The authors' rule without their random draw."""
+def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
+    """The marked letter, else the authors' without their random draw."""
+    from rewards.verifier.protocols import mmmu_2023
+
     said = response if extracted is None else extracted
-    if answer.type is AnswerType.CHOICE:
-        return _choice(answer, said)
-    found = statements(said)
-    golds = [value for gold in answer.golds for value in normal(gold)]
-    right = any(any(isinstance(g, str) and g in f for g in golds) if isinstance(f, str) else f in golds for f in found)
-    return right, "; ".join(map(str, found))[:500] or None, "match" if right else "mismatch"
+    marked = conclusion(said) if extracted is None else None
+    if answer.type is not AnswerType.CHOICE:
+        return mmmu_2023.stated(answer, said if marked is None else marked)
+    if marked is not None and names_option(marked, answer.choices):
+        right, reason = compared(answer, marked)
+        return right, marked, f"marked_{reason}"
+    letter = behind_answer(said, len(answer.choices)) or mmmu_2023.letter_of(said, answer.choices)
+    if letter is None:
+        return False, marked, "random_fallback"
+    return letter in answer.golds, letter, "match" if letter in answer.golds else "mismatch"
 
 
-def _choice(answer: Answer, said: str) -> tuple[bool, str | None, str]:
-    """The authors' letter; where they would draw one, the letter in a box or answer tag, if there is one."""
-    from rewards.verifier.answers import equivalence
-
-    letter = letter_of(said, answer.choices)
-    if letter is not None:
-        return letter in answer.golds, letter, "match" if letter in answer.golds else "mismatch"
-    marked = conclusion(said)
-    if marked is None:
-        return False, None, "random_fallback"
-    right, reason = equivalence.compare(answer, marked)
-    return bool(right), marked, f"marked_{reason}"
+def behind_answer(response: str, count: int) -> str | None:
+    """The one option letter behind the last "Answer:", as the authors look for it; None where there is none or several."""
+    _, mark, tail = response.rpartition("Answer:")
+    found = [letter for letter in LETTERS[:count] if letter in tail] if mark else []
+    return found[0] if len(found) == 1 else None
 
 
 @task.register("mmmu")
@@ -70,6 +70,7 @@ class Mmmu(Task):
 
     modality = "multimodal"
     licence = "Apache-2.0"
+    version = 2
     splits = ("validation", "dev")
     hub: ClassVar = {s: Hub("MMMU/MMMU", s, SUBJECTS) for s in ("validation", "dev")}
     columns = ("id", "question", "options", "answer", "question_type")

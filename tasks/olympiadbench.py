@@ -7,8 +7,9 @@ hub copy has 674. Local suite: problem, answer (list of one). Several answers st
 Authors' rule (`official`): what follows the last "So the final answer is", all boxes of it joined by commas (else the
 `$..$` of the last line), split at commas outside brackets, `\\pm` as two; the same number of answers, matched in any
 order; each equal as written, as interval or tuple in order, as number within `error` (default 1e-8, also of the hundredth
-and the hundredfold), as expression, or as equation up to a whole factor. Reading is by this project's parser, which
-refuses what it cannot read wholly, in place of sympy's.
+and the hundredfold), as expression, or as equation up to a whole factor. Where the sentence is missing the marked answer
+counts (theirs would join every box of the solution). Reading is by this project's parser, which refuses what it cannot read
+wholly, in place of sympy's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 from harness.core.records import Answer, AnswerType, Example
 from tasks.base import Hub, task
 from tasks.support.mathematics import GOLDS, MathTask
+from tasks.support.prose import boxes, conclusion
 
 _NOTES = {"$221,$8$": "broken gold: $221,$8$ read as 221,8", "$t(0,4]$": "broken gold: $t(0,4]$ is the interval (0,4]"}
 _EDGES = " \n$,.:;^_=+`!@#%&*~"
@@ -33,8 +35,7 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
     """The authors' rule without their parser; see above."""
     from rewards.verifier.answers import structure, symbolic
 
-    said = extracted if extracted is not None else response.rpartition("So the final answer is")[2]
-    given = _tidy(_content(said) if extracted is None else said)
+    given = _tidy(_said(response) if extracted is None else extracted)
     if not given:
         return False, None, "no_answer"
     if len(given) > _LONGEST or structure.depth(given) > structure.MAX_DEPTH:
@@ -48,19 +49,19 @@ def official(answer: Answer, response: str, extracted: str | None = None) -> tup
     return right, given, "match" if right else "mismatch"
 
 
+def _said(response: str) -> str:
+    """The boxes behind the authors' sentence; without it the marked answer, and where nothing is marked their formulas."""
+    _, sentence, tail = response.rpartition("So the final answer is")
+    marked = None if sentence else conclusion(response)
+    return _content(tail) if marked is None else marked
+
+
 def _content(text: str) -> str:
     """All boxes, else the formulas of the last line, else the text itself; "" where a box is not closed."""
-    boxes = []
-    for start in re.finditer(r"\\boxed\{", text):
-        level, end = 1, start.end()
-        while level and end < len(text):
-            level += (text[end] == "{") - (text[end] == "}")
-            end += 1
-        if level:
-            return ""
-        boxes.append(text[start.end() : end - 1])
-    lines = text.strip().splitlines()
-    return ",".join(boxes or (re.findall(r"\$(.*?)\$", lines[-1]) if lines else []) or [text])
+    found, lines = boxes(text), text.strip().splitlines()
+    if found is None:
+        return ""
+    return ",".join(found or (re.findall(r"\$(.*?)\$", lines[-1]) if lines else []) or [text])
 
 
 def _tidy(text: str) -> str:
@@ -133,6 +134,7 @@ class OlympiadBench(MathTask):
     """OlympiadBench: open-ended English competition mathematics, text only."""
 
     licence = "MIT"
+    version = 2
     hub: ClassVar = {"test": Hub("SumanthRH/olympiadbench_qwen_math", "train")}
     files: ClassVar = {"test": "olympiadbench.jsonl"}
     categories = ("subfield", "answer_type")

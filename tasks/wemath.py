@@ -1,9 +1,9 @@
 """We-Math (Qiao et al. 2024): 525 problems, each asked whole and step by step; 1,740 multiple-choice rows (testmini).
 
 Columns ID, key, question, option (one string), answer, image_path, `knowledge concept`. 360 problems have two steps, 165
-three; a row is known by (ID, key). Authors' rule: the text after the last "Answer", without `<>:.`, begins with the letter.
-That reads no box and no answer tag, so where it finds no letter `official` takes the marked one; its reasons then start with
-`marked_` and the rule without them is the authors' own.
+three; a row is known by (ID, key). Authors' rule: the text after the last "Answer" (without one the whole response), without
+`<>:.`, begins with the letter. It belongs to their template (`--prompt official`) and takes the B of "Based on" elsewhere, so
+`official` takes the marked letter first; its reasons then start with `marked_`.
 
 `aggregate` gives the authors' scores: with s the steps and M the whole problem, insufficient knowledge IK (a step wrong, M
 wrong), inadequate generalisation IG (steps right, M wrong), complete mastery CM (steps right, M right; loose: one step right),
@@ -18,26 +18,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from harness.core.records import Answer, Example, Sample
+from rewards.verifier.answers.marks import final_answer
 from tasks.base import Hub, Task, task, user
 from tasks.support.golds import choice
+from tasks.support.prose import compared
+from tasks.support.reading import names_option
 
 _LABEL = re.compile(r"(?:^|[;\s])\s*([A-H])\.\s*(?=[^;\s])")
 LETTERS = "ABCDEFGH"
 
 
-def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool, str | None, str]:
-    """The authors' letter, else the marked one."""
-    from rewards.verifier.answers import equivalence, marks
+def official(answer: Answer, response: str, extracted: str | None = None) -> tuple[bool | None, str | None, str]:
+    """The marked letter, else the authors'."""
+    marked = final_answer(response, answer.type, len(answer.choices)) if extracted is None else None
+    if marked and names_option(marked, answer.choices):
+        right, reason = compared(answer, marked)
+        return bool(right), marked, f"marked_{reason}"
+    letter = authors_letter(response if extracted is None else extracted)
+    if letter is None:
+        return False, marked, "no_answer"
+    return letter == answer.golds[0], letter, "match" if letter == answer.golds[0] else "mismatch"
 
-    said = response if extracted is None else extracted
-    tail = re.sub("[<>:.]", "", said.rpartition("Answer")[2].strip()).strip()
-    if tail[:1] and tail[0] in LETTERS:
-        return tail[0] == answer.golds[0], tail[0], "match" if tail[0] == answer.golds[0] else "mismatch"
-    marked = marks.final_answer(response, answer.type, len(answer.choices)) if extracted is None else None
-    if not marked:
-        return False, None, "no_answer"
-    right, reason = equivalence.compare(answer, marked)
-    return bool(right), marked, f"marked_{reason}"
+
+def authors_letter(response: str) -> str | None:
+    """The first character behind the last word Answer, or of the whole response, without `<>:.`, if it is a letter."""
+    tail = re.sub("[<>:.]", "", response.rpartition("Answer")[2].strip()).strip()
+    return tail[0] if tail[:1] and tail[0] in LETTERS else None
 
 
 @task.register("wemath")
@@ -46,6 +52,7 @@ class WeMath(Task):
 
     modality = "multimodal"
     licence = "CC-BY-NC-4.0"
+    version = 2
     splits = ("testmini",)
     hub: ClassVar = {"testmini": Hub("We-Math/We-Math", "testmini")}
     files: ClassVar = {"testmini": "testmini.jsonl"}

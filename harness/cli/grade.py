@@ -31,7 +31,8 @@ def grade_(gold: Gold, answer: Given, kind: Type = None, choices: Choices = "") 
     Exit code 0: correct; 1: incorrect or ungraded; 2: it could not be tried.
     """
     from rewards.verifier.answers import marks
-    from rewards.verifier.grade import Job, grade
+    from rewards.verifier.grade import grade
+    from rewards.verifier.jobs import Job
 
     typed = _typed(gold, kind, choices)
     found = marks.find(answer, typed.type, len(typed.choices))

@@ -26,7 +26,10 @@ from harness.core.records import Example, LazyImage
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ROLLOUT_CODE = ("harness/core/records.py", "harness/models", "harness/engines", "harness/rollout")
+ROLLOUT_CODE = (
+    *("harness/core/records.py", "harness/core/pictures.py"),
+    *("harness/models", "harness/engines", "harness/rollout"),
+)
 """Code that decides which tokens answer a prompt."""
 
 VERDICT_CODE = ("rewards/verifier",)

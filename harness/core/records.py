@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.core import pictures
 from harness.core.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -76,27 +77,21 @@ class LazyImage:
     load: Callable[[], Image.Image] = field(repr=False, compare=False)
 
     def open(self, item: str) -> Image.Image:
-        """The image in RGB, fully read. Raises ImageError naming `item` when it is missing or broken."""
+        """The image in RGB, upright, on white, fully read. Raises ImageError naming `item` when it is missing, broken or
+        far too large."""
         try:
-            image = self.load()
-            image.load()
-            if image.mode in ("RGBA", "LA", "P"):
-                return _on_white(image)
-            return image.convert("RGB")
+            return pictures.rgb(self.load())
         except FileNotFoundError as error:
             raise ImageError(
                 f"item {item}: image {self.name} is missing", "fetch it or drop the item with --ids"
             ) from error
+        except pictures.bomb() as error:
+            raise ImageError(
+                f"item {item}: image {self.name} has too many pixels ({error})",
+                "drop the item with --ids, or shrink it",
+            ) from error
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise ImageError(f"item {item}: image {self.name} is broken ({error})", "fetch it again") from error
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Transparent pixels become white: a black background would hide black ink."""
-    from PIL import Image as Pil
-
-    rgba = image.convert("RGBA")
-    return Pil.alpha_composite(Pil.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from harness.core.records import AnswerType, Example, Prompt, Verdict
 from harness.engines.base import Engine
-from rewards.verifier.grade import Job
+from rewards.verifier.jobs import Job
 
 
 class Renders(Protocol):

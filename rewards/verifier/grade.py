@@ -1,97 +1,49 @@
 """One job in, its verdicts out: runs inside a worker process.
 
-`strict` compares the marked final answer with the typed gold. `official` asks the benchmark's own rule; without a rule it
-is the strict comparison, on an extraction recorded elsewhere where there is one. `audit` is a second opinion on `strict`.
+Each protocol of the job is asked for its outcome (rewards/verifier/protocols, found by name); `audit` is a second opinion on
+`strict`.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from harness.core.errors import attempt
 from harness.core.records import Answer, AnswerType, Side, Status, Verdict
-from rewards.verifier import ANSWER_SIDE, Reason, audit
-from rewards.verifier.answers import choices, equivalence, marks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One response to grade.
-
-    answer: the typed gold. rule: `module:function` of the benchmark's own rule, "" where the strict rule is also the
-    official one. truncated: the response ended at the length limit. extracted: an extraction recorded elsewhere, which
-    the official protocol uses instead of its own. task: name and version of the task, under which parsed golds are kept.
-    """
-
-    answer: Answer
-    response: str
-    protocols: tuple[str, ...] = ("strict",)
-    rule: str = ""
-    truncated: bool = False
-    extracted: str | None = None
-    task: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterJob:
-    """Extracted answers to sort into classes of equal ones."""
-
-    answers: tuple[str | None, ...]
-    type: AnswerType
-    choices: tuple[str, ...] = ()
+from rewards.verifier import ANSWER_SIDE, Reason, audit, protocols
+from rewards.verifier.answers import choices, equivalence
+from rewards.verifier.jobs import ClusterJob, Job
+from rewards.verifier.protocols import Work
 
 
 def grade(job: Job) -> dict[str, Verdict]:
     """A verdict per protocol of the job."""
-    found: dict[str, Verdict] = {}
-    for protocol in job.protocols:
-        if protocol == "official" and job.rule:
-            found[protocol] = _by_rule(job)
-        elif protocol == audit.PROTOCOL:
-            found[protocol] = _audited(job)
-        elif protocol == "strict" and "official" in found and not job.rule and job.extracted is None:
-            # without a rule the two protocols are the same comparison
-            found[protocol] = _renamed(found["official"], "strict")
-        else:
-            found[protocol] = _strict(job, protocol)
-    return found
+    work = protocols.Work(job)
+    return {name: _audited(work) if name == audit.PROTOCOL else _graded(name, work) for name in job.protocols}
 
 
-def _renamed(verdict: Verdict, protocol: str) -> Verdict:
-    from dataclasses import replace
-
-    return replace(verdict, protocol=protocol)
-
-
-def _strict(job: Job, protocol: str) -> Verdict:
-    right: bool | None
-    start = time.perf_counter()
-    extracted = job.extracted if protocol == "official" and job.extracted is not None else _marked(job)
-    if extracted is None or not extracted.strip():
-        right, reason = False, Reason.TRUNCATED if job.truncated else Reason.NO_ANSWER
-    else:
-        outcome, error = attempt(equivalence.compare, job.answer, extracted)
-        right, reason = outcome if error is None else (None, _failure(error))
-    return verdict(right, str(reason), protocol, extracted, time.perf_counter() - start)
+def _graded(name: str, work: Work) -> Verdict:
+    """The verdict of a protocol; what it fails at is UNGRADED and says why."""
+    start, job = time.perf_counter(), work.job
+    outcome, error = protocols.outcome(name, work)
+    if error is not None or not isinstance(outcome, tuple):
+        failure = _failure(error) if error is not None else Reason.RULE_FAILED
+        return verdict(None, str(failure), name, job.extracted, time.perf_counter() - start)
+    right, extracted, reason = outcome
+    if right is False and job.truncated and not (attempt(lambda: work.marked)[0] or "").strip():
+        reason = Reason.TRUNCATED
+    return verdict(right, str(reason), name, extracted, time.perf_counter() - start)
 
 
-def _audited(job: Job) -> Verdict:
+def _audited(work: Work) -> Verdict:
     """The second checker's opinion of the marked answer, as a verdict; UNGRADED where it has none."""
-    start = time.perf_counter()
-    extracted = _marked(job)
-    right: bool | None = False
+    start, right = time.perf_counter(), False
+    extracted, _ = attempt(lambda: work.marked)
     if extracted is not None and extracted.strip():
-        right, _ = attempt(audit.opinion, job.answer, extracted)
+        right, _ = attempt(audit.opinion, work.job.answer, extracted)
     reason = "no_opinion" if right is None else Reason.MATCH if right else Reason.MISMATCH
     return verdict(right, str(reason), audit.PROTOCOL, extracted, time.perf_counter() - start)
-
-
-def _marked(job: Job) -> str | None:
-    return marks.final_answer(job.response, job.answer.type, len(job.answer.choices))
 
 
 def _failure(error: Exception) -> Reason:
@@ -99,26 +51,6 @@ def _failure(error: Exception) -> Reason:
     if isinstance(error, RecursionError):
         return Reason.TOO_DEEP
     return Reason.TOO_LARGE if isinstance(error, MemoryError | OverflowError) else Reason.RULE_FAILED
-
-
-def _by_rule(job: Job) -> Verdict:
-    start = time.perf_counter()
-    rule, error = attempt(_rule, job.rule)
-    outcome: Any = None
-    if error is None:
-        outcome, error = attempt(rule, job.answer, job.response, job.extracted)
-    if error is not None or not isinstance(outcome, tuple):
-        failure = _failure(error) if error is not None else Reason.RULE_FAILED
-        return verdict(None, str(failure), "official", job.extracted, time.perf_counter() - start)
-    right, extracted, reason = outcome
-    if right is False and job.truncated and not (_marked(job) or "").strip():
-        reason = Reason.TRUNCATED
-    return verdict(right, str(reason), "official", extracted, time.perf_counter() - start)
-
-
-def _rule(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
 
 def verdict(

@@ -29,9 +29,8 @@ from typing import Any, Self
 from harness.core.errors import VerifierError, attempt
 from harness.core.records import AnswerType, Verdict
 from rewards.verifier import Reason, worker
-from rewards.verifier.grade import ClusterJob, Job, classes, verdict
-
-__all__ = ["Job", "Verifier"]
+from rewards.verifier.grade import classes, verdict
+from rewards.verifier.jobs import ClusterJob, Job
 
 START_SECONDS = 120.0
 """What the start of a worker, or an import in it, may take on a busy machine."""
@@ -212,7 +211,7 @@ class _Lane:
             worker.send(self.process.stdin, [(t.number, t.job) for t in batch])  # type: ignore[arg-type]
             while place < len(batch):
                 batch[place].tries += 1
-                for number, result in self._results():
+                for number, result in self._results(self._limit(batch[place])):
                     if place == len(batch) or number != batch[place].number:
                         raise _WrongAnswer
                     _deliver(batch[place], result)
@@ -220,7 +219,7 @@ class _Lane:
             return []
         except _Late:
             self.kill()
-            _deliver(batch[place], _failed(batch[place].job, Reason.DEADLINE, self.deadline))
+            _deliver(batch[place], _failed(batch[place].job, Reason.DEADLINE, self._limit(batch[place])))
             return batch[place + 1 :]
         except (EOFError, OSError, _WrongAnswer):
             self.kill()
@@ -233,9 +232,13 @@ class _Lane:
                 return batch[place + 1 :]
             return batch[place:]
 
-    def _results(self) -> list[tuple[int, Any]]:
+    def _limit(self, task: _Task) -> float:
+        """Seconds that a job may take."""
+        return max(self.deadline, getattr(task.job, "seconds", 0.0))
+
+    def _results(self, seconds: float) -> list[tuple[int, Any]]:
         """The next (number, result) pairs; imports in the worker stop the clock. Raises _WrongAnswer."""
-        limit = self.deadline
+        limit = seconds
         while True:
             match self._read(limit):
                 case ("done", [*pairs]) if all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
@@ -243,7 +246,7 @@ class _Lane:
                 case ("wait",):
                     limit = START_SECONDS
                 case ("go",):
-                    limit = self.deadline
+                    limit = seconds
                 case _:
                     raise _WrongAnswer
 

@@ -52,12 +52,13 @@ class _Session:
         self.held: list[tuple[int, Any]] = []
 
     def serve(self, jobs: Sequence[tuple[int, Any]]) -> None:
-        from rewards.verifier import grade
+        from rewards.verifier import audit, grade
+        from rewards.verifier.protocols import ALWAYS
 
         for number, job in jobs:
             self._prepare(job)
             signal.setitimer(signal.ITIMER_REAL, self.limit)
-            if isinstance(job, grade.ClusterJob) or job.rule:
+            if isinstance(job, grade.ClusterJob) or job.rule or not {*job.protocols} <= {*ALWAYS, audit.PROTOCOL}:
                 self.flush()
             result = grade.clusters(job) if isinstance(job, grade.ClusterJob) else grade.grade(job)
             self.held.append((number, result))
@@ -81,6 +82,7 @@ class _Session:
         kind = job.answer.type if hasattr(job, "answer") else job.type
         needs = {"symbolic"} if kind in (AnswerType.EXPRESSION, AnswerType.FLOAT) else set()
         needs |= {job.rule.partition(":")[0]} if getattr(job, "rule", "") else set()
+        needs |= {f"protocol:{name}" for name in getattr(job, "protocols", ())}
         if "symbolic" in self.loaded:
             self._use_golds(getattr(job, "task", ""))
         if needs <= self.loaded:
@@ -112,6 +114,12 @@ class _Session:
 
             symbolic.load()
             symbolic.before_slow_work = self.flush
+        elif name.startswith("protocol:"):
+            from rewards.verifier.protocols import protocol
+
+            grader, _ = attempt(protocol.get, name.partition(":")[2])
+            for module in getattr(grader, "imports", ()):
+                attempt(importlib.import_module, module)
         else:
             # a rule that cannot be imported fails again, as a verdict, when it is called
             module, _ = attempt(importlib.import_module, name)

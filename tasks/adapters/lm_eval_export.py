@@ -142,7 +142,7 @@ def gold(doc: Mapping[str, Any]) -> str:
 
 def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, float]:
     """Share of the samples that are right by each protocol, and that the official one left ungraded."""
-    from rewards.verifier.pool import Job
+    from rewards.verifier.jobs import Job
 
     said = [results[0]] if isinstance(results[0], str) else list(results[0])
     record = json.loads(doc["record"])

@@ -191,7 +191,7 @@ def _cases(task: Task, example: Example, number: int) -> Iterator[tuple[str, str
 
 
 def _job(task: Task, example: Example, response: str, cut: bool) -> Any:
-    from rewards.verifier.pool import Job
+    from rewards.verifier.jobs import Job
 
     return Job(
         answer=example.answer,

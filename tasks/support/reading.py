@@ -1,8 +1,9 @@
-"""Answers out of free prose, by rules: for benchmarks whose authors let a judge model extract them.
+"""The option that free prose chooses, by rules: for benchmarks whose authors let a judge model extract it.
 
-In: a response and, for a choice, the texts of the options. Out: the option letter, the number or None. Order: a mark (box,
-answer tag), what follows the last "answer is", a lettered option, then the conclusion (the last sentences that name an
-option or a number). This is generous on purpose and serves only `official` rules; rewards use the strict rule.
+In: a response without its thinking and the texts of the options. Out: the option's letter or None. Order: a mark (box, answer
+tag), what follows the last "answer is" (also Chinese), a label at the start or alone on the last line, a stated letter ("C is
+the correct answer", "so it is C."), bracketed letters, and last the conclusion (the last sentences that name one option). This
+is generous on purpose and serves only `official` rules; rewards use the strict rule. Numbers are read in tasks/numbers.py.
 """
 
 from __future__ import annotations
@@ -10,50 +11,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tasks.support.numbers import bare_number, number, numbers
+from tasks.support.prose import after_answer, conclusion, flat, letters_named, opening, refusal, refuses, sentences
+
 LETTERS = "ABCDEFGHIJ"
-_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_WORDS = {word: str(value) for value, word in enumerate(_NAMES)}
-_MARK = re.compile(r"(?:final |correct |best |right )?(?:answer|choice|option)\b", re.IGNORECASE)
-_LINK = re.compile(
-    r"[^.\n]{0,80}?(?:(?<![a-z])(?:is|be|are|was)(?![a-z])|[:=])\**\s*(?:option|choice|answer|:|approximately|about|therefore)*\s*[:\s]*",
-    re.IGNORECASE,
+_NO_ANSWER = "N/A"
+"""What a judge model mostly extracts from a response that gives no answer."""
+_STATED = re.compile(
+    r"(?:option|choice)?\s*[(\[\"]?\b(?P<a>[A-J])\b[)\]\"]?[^.\n]{0,40}? is (?:the )?"
+    r"(?:correct|right|best)(?: one| answer| option| choice)?\b"
+    r"|\b(?:select|choose|pick|chose)\b(?: option| choice| answer)?\s*[(\[\"]?(?P<b>[A-J])\b"
+    r"|选项\s*(?P<c>[A-J])\s*(?:是)?正确"
 )
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?![\d.]))?|(?<![\w.])[-+−]?\.\d+"
+_ENDS = re.compile(
+    r"(?:\b(?:is|are|be|to|with)|[为是选:：])\s*(?:option |choice )?[*(\[\"]*(?P<a>[A-J])[*)\]\"]*\s*[.。]?\s*$"
 )
 _VERB = re.compile(r"\b(?:is|are|has|have|does|do|there)\b")
-_SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*|\")?\s+|\n+")
-_REFUSAL = re.compile(
-    r"(?:cannot|can ?not|can't|could not|not possible to|impossible to|unable to|difficult to) (?:be )?(?:\w+ly )?"
-    r"(?:determin|provid|giv|answer|calculat|process|help|say|find|predict|quantif|compar|give|access|see|be certain)"
-    r"|not (?:\w+ )?(?:provide|give|specify|contain|include)|information provided (?:does not|is not|is insufficient)"
-    r"|in?sufficient|not enough information|please (?:provide|give|check)|none of (?:the|these)|no (?:correct|given) option"
-    r"|not (?:in|available|among|an option|one of|match|given|provided|specified|valid)"
-    r"|without (?:the|any|more|further|specific|additional|seeing|knowing)|I'm sorry|(?:do not|don't) know|depends? on the"
-    r"|would require|mistake in the",
-    re.IGNORECASE,
-)
 
 
-def conclusion(response: str) -> str | None:
-    """The content of the last box or answer tag, else None."""
-    from harness.core.records import AnswerType
-    from rewards.verifier.answers.marks import final_answer
-
-    if re.search(r"\\boxed|\\fbox|<answer>", response):
-        return final_answer(response, AnswerType.EXPRESSION) or None
-    return None
-
-
-def after_answer(response: str) -> str | None:
-    """What follows the last "answer is" of the response, up to the end of its line."""
-    for found in reversed(list(_MARK.finditer(response))):
-        link = _LINK.match(response, found.end())
-        if link:
-            rest = response[link.end() :].split("\n")[0].strip()
-            if rest:
-                return rest
-    return None
+def names_option(text: str, options: Sequence[str]) -> bool:
+    """Whether a marked text names an option: its letter, its text or its number."""
+    return bool(letters_named(text, len(options))) or same_option(text, options) is not None
 
 
 def option(response: str, options: Sequence[str]) -> str | None:
@@ -65,116 +43,103 @@ def option(response: str, options: Sequence[str]) -> str | None:
     if text in options:
         return letters[list(options).index(text)]
     marked = conclusion(response)
-    if marked is not None:
-        return lettered(marked, letters) or _same(marked, options)
+    found = lettered(marked, letters) or same_option(marked, options) if marked is not None else None
     stated = after_answer(response)
-    for source in (text if len(text) < 40 else None, stated and _opening(stated)):
-        found = source and (lettered(source, letters) or _named(source, options))
-        if found:
-            return found
-    bracketed = re.findall(rf"\(([{letters}])\)", text)
-    if bracketed and len({*bracketed[-2:]}) == 1:
-        return bracketed[-1]
+    found = found or (
+        stated and (lettered(stated, letters) or _behind(stated, letters) or _named(opening(stated), options))
+    )
+    if found or (marked is not None and not stated):
+        return found or None
+    if len(text) < 40 and (found := lettered(text, letters) or _named(text, options)):
+        return found
+    return _by_letter(text, letters, options) or _by_text(text, options)
+
+
+def judge_without_option(response: str, options: Sequence[str]) -> str:
+    """What a judge model writes for a reply that names no option: the predicate of a refusal, a refusal of a few words as it
+    is, the value that the reply concludes with where the options are values, else that there is none."""
+    if not response.strip() or not refuses(response):
+        return (all(map(numbers, options)) and number(response)) or (_NO_ANSWER if response.strip() else "")
+    return refusal(response) or (response.strip() if len(response.split()) <= 10 else _NO_ANSWER)
+
+
+def _by_letter(text: str, letters: str, options: Sequence[str]) -> str | None:
+    """A letter that the text gives without the word answer."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    for line in (lines[-1], lines[0]):
+        label = re.match(rf"[*\s]*[(\[]?([{letters}])\s*[)\].:：]+[*\s]*(?!(?:or|and|,)\b)(?=\S|$)", line)
+        alone = re.fullmatch(rf"[*(\[\"]*([{letters}])[*)\]\".。]*", line)
+        if alone or (label and (len(lines) == 1 or line is lines[-1]) and _labels(text) == {label[1]}):
+            return (alone or label)[1]  # type: ignore[index]
+    said = [next(g for g in m.groups() if g) for m in _STATED.finditer(text)]
+    ends = _ENDS.search(text)
+    found = said[-1] if said else ends["a"] if ends else ""
+    if found and found in letters:
+        return found
+    bracketed = re.findall(rf"[(\[]([{letters}])[)\]]", text)
+    return bracketed[-1] if bracketed and len({*bracketed[-2:]}) == 1 else None
+
+
+def _labels(text: str) -> set[str]:
+    """The letters that label something at the start of a line."""
+    return set(re.findall(r"^[*\s]*[(\[]?([A-J])\s*[)\].:：]", text, re.MULTILINE))
+
+
+def _by_text(text: str, options: Sequence[str]) -> str | None:
     if options and not refuses(text):
         return _yes_no(text, options) or _concluded(text, options)
-    return bracketed[-1] if bracketed and not options else None
-
-
-def refuses(response: str) -> bool:
-    """Whether the response ends by saying that there is no answer."""
-    sentences = [s for s in _SENTENCE.split(response.strip()) if s]
-    return any(_REFUSAL.search(s) for s in sentences[-2:])
+    return None
 
 
 def lettered(text: str, letters: str) -> str | None:
     """The letter at the start of a phrase: `C`, `(C) 12`, `**C**`, `C. 12`, `\\text{C}`."""
     text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{|[*$`{}\"]|\\[()]", "", text).strip()
+    text = re.sub(r"^(?:option|choice)\s+", "", text, flags=re.IGNORECASE)
     if re.match(rf"[(]?[{letters}][)]?(?:\s*(?:,|and|or|&)\s*|\s+)[(]?[A-J](?![A-Za-z])", text):
         return None  # several letters are no choice
-    found = re.match(rf"\(\s*([{letters}{letters.lower()}])\s*\)|([{letters}])(?=$|[).:,;\s])(?!\s+[a-z])", text)
-    return (found[1] or found[2]).upper() if found else None
-
-
-def number(response: str) -> str | None:
-    """The number that the response concludes with, as plain digits (`a/b` is worked out), or None."""
-    marked = conclusion(response)
-    if marked is not None and (found := numbers(marked)):
-        return found[-1]
-    stated = after_answer(response)
-    if stated and (found := numbers(_opening(stated))):
-        return found[-1] if "=" in _opening(stated) else found[0]
-    bold = [n for part in re.findall(r"\*\*([^*\n]{1,40})\*\*", response) for n in numbers(part)[-1:]]
-    if bold:
-        return bold[-1]
-    if _REFUSAL.search(response):
-        return None
-    sentences = [s for s in _SENTENCE.split(response.strip()) if s]
-    for sentence in reversed(sentences):
-        found = numbers(sentence)
-        if found:
-            return found[-1] if len(sentences) > 1 or "=" in sentence else _stated(sentence, found)
-    return None
-
-
-def numbers(text: str) -> list[str]:
-    """The numbers of a text in order, also the words zero to twelve."""
-    spelt = re.sub(
-        r"\b(" + "|".join(_WORDS) + r")\b", lambda m: _WORDS[m[1].lower()], _plain(text), flags=re.IGNORECASE
+    found = re.match(
+        rf"[(\[]\s*([{letters}{letters.lower()}])\s*[)\]]|([{letters}])(?=$|[)\].:：,;。\s]|[^\x00-\x7f])(?!\s+[a-z])",
+        text,
     )
-    found = []
-    for match in _NUMBER.finditer(spelt):
-        literal = match.group().replace(",", "").replace("−", "-").replace(" ", "")
-        above, slash, below = literal.partition("/")
-        if slash and float(below):
-            literal = repr(float(above) / float(below))
-        found.append(literal)
-    return found
+    small = re.fullmatch(rf"[(\[]?([{letters.lower()}])[)\].]*", text)
+    return (found[1] or found[2]).upper() if found else small[1].upper() if small else None
 
 
-def _plain(text: str) -> str:
-    text = re.sub(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r" \1/\2", text).replace("√{", "√").replace("√(", "√")
-    return re.sub(r"\\(?:text|mathrm|boxed)|[{}$*\\]|\^\s*\\?circ", " ", text)
+def _behind(stated: str, letters: str) -> str | None:
+    """A capital letter right behind "the answer is", whatever follows: an article would be small there."""
+    found = re.match(rf"[*\s]*([{letters}])\s+(?=[a-z0-9])", stated)
+    return found[1] if found else None
 
 
-def _stated(sentence: str, found: list[str]) -> str:
-    """Of one sentence's numbers the one behind its last "is", else the first."""
-    tail = numbers(re.split(r"\b(?:is|are|was|were|be|equals?|of)\b", sentence)[-1])
-    return tail[0] if tail else found[-1]
-
-
-def _opening(text: str) -> str:
-    """The first sentence of a phrase."""
-    return _SENTENCE.split(text.strip())[0]
-
-
-def _same(text: str, options: Sequence[str]) -> str | None:
+def same_option(text: str, options: Sequence[str]) -> str | None:
     """The letter of the one option that the text is, as words or as a number."""
-    bare, values = re.sub(r"\s+", "", _plain(text)).casefold().strip("."), numbers(text)
+    bare, values = _squeezed(text), numbers(text)
     held = [
         c
         for c, o in zip(LETTERS, options, strict=False)
         if bare
         and (
-            re.sub(r"\s+", "", _plain(o)).casefold().strip(".") == bare
-            or (len(values) == 1 and _bare_number(text) and [float(n) for n in numbers(o)] == [float(values[0])])
+            _squeezed(o) == bare
+            or (len(values) == 1 and bare_number(text) and [float(n) for n in numbers(o)] == [float(values[0])])
         )
     ]
     return held[0] if len(held) == 1 else None
 
 
-def _bare_number(text: str) -> bool:
-    """One number, perhaps with a name or a unit of letters."""
-    return bool(re.fullmatch(r"(?:[a-zA-Z]+\s*=)?\s*[-+−.\d,/\s]+[a-zA-Z°%\s]*", _plain(text).strip()))
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", flat(text)).casefold().strip(".")
 
 
 def _named(text: str, options: Sequence[str]) -> str | None:
     """The letter of the one option whose text the phrase holds; of nested ones the longest; by number where all are."""
-    low = " " + re.sub(r"\s+", " ", _plain(text)).casefold() + " "
+    low = " " + re.sub(r"\s+", " ", flat(text)).casefold() + " "
     held = []
     for letter, choice in zip(LETTERS, options, strict=False):
-        wanted = re.sub(r"\s+", " ", _plain(choice)).casefold().strip()
+        wanted = re.sub(r"\s+", " ", flat(choice)).casefold().strip(" ,;.")
         places = (
-            [m.start() for m in re.finditer(rf"(?<![\w.]){re.escape(wanted)}(?![\w])(?!\.\d)", low)] if wanted else []
+            [m.start() for m in re.finditer(rf"(?<![a-z0-9_.]){re.escape(wanted)}(?![a-z0-9_])(?!\.\d)", low)]
+            if wanted
+            else []
         )
         if places:
             held.append((places[-1], len(wanted), letter))
@@ -197,7 +162,7 @@ def _yes_no(text: str, options: Sequence[str]) -> str | None:
     said = [start[1]] if start else re.findall(r"\b(yes|no)\b(?=[,.*\"]|$)", text, re.IGNORECASE)
     if said:
         return known[said[-1].casefold()]
-    stated = [s for s in _SENTENCE.split(text) if _VERB.search(s) and "boxed" not in s and len(s.split()) > 3]
+    stated = [s for s in sentences(text) if _VERB.search(s) and "boxed" not in s and len(s.split()) > 3]
     if not stated:
         return None
     concluded = re.search(r"\b(?:therefore|thus|so|hence|conclusion)\b", stated[-1], re.IGNORECASE)
@@ -207,8 +172,9 @@ def _yes_no(text: str, options: Sequence[str]) -> str | None:
 
 def _concluded(text: str, options: Sequence[str]) -> str | None:
     """The option named by the last sentence that names exactly one."""
-    for sentence in reversed(_SENTENCE.split(text)):
-        found = _named(sentence, options)
+    listed = len(_labels(text)) > 1
+    for sentence in reversed(sentences(text)):
+        found = None if listed and _labels(sentence) else _named(sentence, options)
         if found:
             return found
     return None

@@ -40,7 +40,8 @@ def test_the_page_does_what_it_says(folder: Path) -> None:
 
 
 def test_its_rule_runs_in_the_workers(folder: Path) -> None:
-    from rewards.verifier.pool import Job, Verifier
+    from rewards.verifier.jobs import Job
+    from rewards.verifier.pool import Verifier
 
     load_plugin(folder / "units.py")
     example = resolve("units", folder).load()[0]

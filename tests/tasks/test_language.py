@@ -155,7 +155,7 @@ def test_gsm8k_rule(response: str, right: bool, reason: str) -> None:
         ("1+\\sqrt{2},1-\\sqrt{2}", "\\boxed{1\\pm\\sqrt{2}}", True),
         # only what follows the last "So the final answer is" counts, and without boxes the last line's formulas
         ("3", "\\boxed{4}. So the final answer is \\boxed{3}.", True),
-        ("3", "\\boxed{4} and then \\boxed{3}.", False),
+        ("3", "\\boxed{4}. No: \\boxed{3}.", True),
         ("3", "so $x=4$\nhence $3$", True),
         ("3", "\\boxed{3", False),
         # numbers: absolute 1.01e-8, also the hundredth and the hundredfold

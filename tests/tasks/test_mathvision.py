@@ -11,7 +11,8 @@ import pytest
 
 from harness.core.errors import ImageError
 from harness.core.records import Answer, AnswerType, Example, Text
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 from tasks.mathvision import official, read
 from tasks.resolve import resolve
 

@@ -39,7 +39,7 @@ def _elements(text: str) -> str:
 
 def number(text: str) -> float | None:
     """The value of a LaTeX text without names, None when it has none."""
-    text = _IGNORED.sub("", text)
+    text = _IGNORED.sub("", text).replace("π", r"\pi ")
     if _NAME.search(text):
         return None
     try:

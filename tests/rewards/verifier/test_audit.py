@@ -9,7 +9,8 @@ import pytest
 from harness.core.records import Answer, AnswerType, Status, Verdict
 from rewards.verifier import audit
 from rewards.verifier.answers import compare, numeric
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 
 VALUES = [
     ("1+2*3^2", 19),

@@ -10,7 +10,8 @@ import pytest
 from harness.core.records import Answer, AnswerType
 from rewards.verifier import cache
 from rewards.verifier.answers import symbolic
-from rewards.verifier.pool import Job, Verifier
+from rewards.verifier.jobs import Job
+from rewards.verifier.pool import Verifier
 
 GOLDS = [rf"\sqrt[{n}]{{x}}+\frac{{1}}{{\sqrt{{7}}+y}}" for n in range(3, 7)]
 ANSWERS = [rf"\frac{{1}}{{y+\sqrt7}}+\sqrt[{n}]{{x}}" for n in range(3, 7)]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 
 FILE = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "verifier" / "cases.jsonl"
 UNREAD: frozenset[str] = frozenset()

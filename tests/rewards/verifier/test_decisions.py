@@ -7,7 +7,8 @@ import re
 import pytest
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "verifier.md"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "math"
 INTEGERS = {"aime24", "aime25", "amc23"}

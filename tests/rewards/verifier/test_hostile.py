@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from harness.core.records import Answer, AnswerType, Status
 from rewards.verifier import Reason
-from rewards.verifier.pool import Job, Verifier
+from rewards.verifier.jobs import Job
+from rewards.verifier.pool import Verifier
 from tests.rewards.verifier.corpus import BOXED, RAW, responses
 
 GOLDS = (

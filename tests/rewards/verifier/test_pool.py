@@ -17,7 +17,8 @@ import pytest
 from harness.core.errors import VerifierError
 from harness.core.records import Answer, AnswerType, Side, Status
 from rewards.verifier import Reason
-from rewards.verifier.pool import Job, Verifier
+from rewards.verifier.jobs import Job
+from rewards.verifier.pool import Verifier
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = """
@@ -168,7 +169,8 @@ def test_a_script_needs_no_main_guard_and_leaves_no_process(tmp_path):
     script.write_text(
         textwrap.dedent(r"""
         from harness.core.records import Answer, AnswerType
-        from rewards.verifier.pool import Job, Verifier
+        from rewards.verifier.jobs import Job
+        from rewards.verifier.pool import Verifier
         pool = Verifier(workers=1)
         job = Job(answer=Answer(type=AnswerType.INTEGER, golds=("5",)), response=r"\boxed{5}")
         print(pool.verify([job])[0]["strict"].status, pool._lanes[0].process.pid)

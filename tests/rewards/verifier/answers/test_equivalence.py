@@ -7,7 +7,8 @@ import pytest
 from harness.core.records import Answer, AnswerType, Side, Status
 from rewards.verifier import Reason
 from rewards.verifier.answers import equivalence
-from rewards.verifier.grade import ClusterJob, Job, clusters, grade
+from rewards.verifier.grade import clusters, grade
+from rewards.verifier.jobs import ClusterJob, Job
 
 EXPR, INT, FLOAT, LIST, TEXT, CHOICE = (
     AnswerType.EXPRESSION,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.records import Answer, AnswerType
-from rewards.verifier.grade import Job, grade
+from rewards.verifier.grade import grade
+from rewards.verifier.jobs import Job
 
 ROWS = [
     line.split("\t")

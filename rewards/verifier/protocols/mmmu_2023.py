@@ -1,6 +1,7 @@
-"""How MMMU's authors read a response: a letter for choices, strings and numbers for open questions.
+"""MMMU's rule of 2023 as its authors wrote it, on the whole reply: what was published with MMMU's own script.
 
 Choice: a letter in brackets, else between blanks, else (in more than five words) an option's text; the latest of several.
+Where there is none they draw an option at random; here such a reply is not graded (`random_draw`), so that its share is seen.
 Open: the shortest tail of each line behind "so", "is", "answer" ... (and "=" in the last line), else the whole response, and
 every number in them, as lower-case strings or numbers rounded to two decimals. A single character is padded with a blank, so
 that it is not found inside words.
@@ -10,16 +11,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from harness.core.errors import attempt
-from tasks.support.reading import LETTERS
+from harness.core.records import Answer, AnswerType
+from rewards.verifier import Reason
+from rewards.verifier.protocols import Outcome, Protocol, Work, protocol
 
+LETTERS = "ABCDEFGHIJ"
 _TAIL = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBERS = (
     r"-?\b\d{1,3}(?:,\d{3})+\b",
     r"-?\d+(?:\.\d+)?[eE][+-]?\d+",
     r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",
 )
+
+
+@protocol.register("mmmu-2023")
+class Mmmu2023(Protocol):
+    """MMMU's rule of 2023 on the whole reply; its random draw is not graded."""
+
+    about = "the letter or statement that MMMU's script finds anywhere in the reply; where it draws one, not graded"
+    source = "MMMU-Benchmark/MMMU mmmu/utils/eval_utils.py"
+
+    def refuses(self, task: Any) -> str:
+        return "" if task.key.startswith("mmmu") else "the rule belongs to MMMU"
+
+    def grade(self, work: Work) -> Outcome:
+        answer, response = work.job.answer, work.job.response
+        if answer.type is not AnswerType.CHOICE:
+            return stated(answer, response)
+        letter = letter_of(response, answer.choices)
+        if letter is None:
+            return None, None, "random_draw"
+        return letter in answer.golds, letter, Reason.MATCH if letter in answer.golds else Reason.MISMATCH
+
+
+def stated(answer: Answer, response: str) -> Outcome:
+    """The outcome of an open question: a statement holds a gold string or equals a gold number."""
+    found = statements(response)
+    golds = [value for gold in answer.golds for value in normal(gold)]
+    right = any(any(isinstance(g, str) and g in f for g in golds) if isinstance(f, str) else f in golds for f in found)
+    return right, "; ".join(map(str, found))[:500] or None, Reason.MATCH if right else Reason.MISMATCH
 
 
 def statements(response: str) -> list[str | float]:
