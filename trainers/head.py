@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 2**25
-"""Logits handled at once: temporaries stay this small whatever the budget."""
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**29}
+"""Logits handled at once, by device: temporaries are a few times this, whatever the budget. Every chunk reads the head and
+adds a gradient of its size once more, so on a GPU chunks are large."""
 
 EXCLUDED = -1e30
 """Logit of a forbidden token: probability 0, and 0 times it is 0 (unlike minus infinity)."""
@@ -95,7 +96,7 @@ class _TokenScores(torch.autograd.Function):
         wide = _wide(dtype)
         rows, entries = len(hidden), weight.shape[0]
         per_row = entries * wide.itemsize
-        step = max(1, CHUNK_BYTES // per_row)
+        step = max(1, CHUNK_BYTES.get(hidden.device.type, 2**25) // per_row)
         needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         kept = hidden.new_empty((rows, entries), dtype=wide) if needed and rows * per_row <= budget_bytes else None
         cast = weight.to(dtype)

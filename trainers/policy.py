@@ -130,9 +130,10 @@ class Policy(nn.Module):
             return self._forward(mb, layers, temperature, head)
 
     def precision(self) -> AbstractContextManager[Any]:
-        """Autocast of one call. Never held open over several: it keeps the weights' casts, which a swap or an optimiser
-        step would leave stale."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        """Autocast of one call. Never held open over several, and it keeps no casts of weights: a swap or an optimiser step
+        would leave them stale, and a sweep would hold the whole policy a second time."""
+        half = self.dtype == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
     def _forward(self, mb: MicroBatch, layers: Sequence[int], temperature: float, head: bool) -> Output:
         embedded = self._embed(mb)

@@ -95,7 +95,11 @@ class Trainer:
         parameters = [p for _, p in parts.policy.trainable()]
         settings = recipe.optimiser
         self.optimiser = torch.optim.AdamW(
-            parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+            parameters,
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=parts.policy.device.type == "cuda",  # the multi-tensor step holds one more copy of all parameters
         )
         self.gradient = Gradient(parts.policy, parts.method, recipe, parts.seed)
         self.step, self.norm = 0, 0.0
