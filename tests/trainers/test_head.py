@@ -52,7 +52,7 @@ def slopes(scores: tuple[Tensor, Tensor], leaves: tuple[Tensor, Tensor], kind: s
 def test_equal_to_full_logits_in_values_and_gradients(
     monkeypatch: pytest.MonkeyPatch, forbidden: Tensor | None, temperature: float, budget: int, chunk: int
 ) -> None:
-    monkeypatch.setattr(head, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(head, "CHUNK_BYTES", {"cpu": chunk})
     hidden, weight, targets = problem()
     options: dict[str, Any] = {"temperature": temperature, "forbidden": forbidden, "budget_bytes": budget}
     ours, theirs = (
