@@ -79,6 +79,18 @@ def adapter_base(folder: Path) -> tuple[str, str | None]:
     return str(base), settings.get("revision")
 
 
+def base_folder(folder: Path, weights: bool = True) -> Path:
+    """The folder itself, or that of an adapter's base model. Raises ModelError for an adapter of an adapter."""
+    if not (folder / "adapter_config.json").is_file():
+        return folder
+    base, _ = resolve(*adapter_base(folder), weights=weights)
+    if (base / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} is an adapter of {base}, an adapter itself", "merge that one into its base model first"
+        )
+    return base
+
+
 def read_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a supported architecture. Raises ModelError naming the file or the architecture."""
     from transformers import AutoConfig

@@ -39,10 +39,7 @@ class Kind:
 def read(path: str | Path, revision: str | None = None) -> Kind:
     """The kind of the policy at `path`; of an adapter, its base model's. Raises ModelError as `hub.resolve` and
     `hub.read_config` do, and for a configuration without one of the sizes."""
-    folder, _ = hub.resolve(path, revision, weights=False)
-    while (folder / "adapter_config.json").is_file():
-        base, base_revision = hub.adapter_base(folder)
-        folder, _ = hub.resolve(base, base_revision, weights=False)
+    folder = hub.base_folder(hub.resolve(path, revision, weights=False)[0], weights=False)
     config = hub.read_config(folder)
     text = config.get_text_config()
     try:

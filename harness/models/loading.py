@@ -22,6 +22,7 @@ from harness.models.hub import (
     ARCHITECTURES,
     FILES,
     adapter_base,
+    base_folder,
     cache_dir,
     first_line,
     model_class,
@@ -57,6 +58,47 @@ class Loaded:
     multimodal: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a policy reads and writes, without its weights.
+
+    tokenizer, processor: its own; the processor is None for a policy that reads text only. generation_config: names its end
+    tokens. rows: of the input embedding. folder: where its weights are; of an adapter, its base model's.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    processor: ProcessorMixin | None
+    generation_config: GenerationConfig
+    rows: int
+    folder: Path
+
+
+def reading(path: str | Path, revision: str | None = None) -> Reading:
+    """The files of a policy that a renderer needs; no weight is opened. Raises ModelError as `load` does."""
+    from transformers import GenerationConfig
+
+    folder, _ = resolve(path, revision)
+    base = base_folder(folder)
+    config = read_config(base)
+    with quiet():
+        tokens = _tokenizer(folder if (folder / "tokenizer_config.json").is_file() else base)
+        processor = _processor(base, tokens) if ARCHITECTURES[config.model_type] else None
+        if (base / "generation_config.json").is_file():
+            generation = GenerationConfig.from_pretrained(base, local_files_only=True)
+        else:
+            generation = GenerationConfig.from_model_config(config)
+    rows = int(config.get_text_config().vocab_size)
+    _check_tokens(path, tokens, rows)
+    return Reading(tokens, processor, generation, rows, base)
+
+
+def _check_tokens(path: str | Path, tokens: PreTrainedTokenizerBase, rows: int) -> None:
+    if len(tokens) > rows:
+        raise ModelError(
+            f"{path}: the tokenizer has {len(tokens)} tokens, the embedding {rows} rows", "use the model's own files"
+        )
+
+
 def load(path: str | Path, revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> Loaded:
     """The policy at `path`: a built-in name, a folder, an adapter folder (peft) or a hub name, in evaluation mode.
 
@@ -69,22 +111,22 @@ def load(path: str | Path, revision: str | None = None, dtype: str = "float32", 
         raise ModelError(f"dtype '{dtype}' is not supported", f"use one of {', '.join(DTYPES)}")
     folder, origin = resolve(path, revision)
     identity = digest(folder, origin)
-    base_folder, adapter = folder, None
-    if (folder / "adapter_config.json").is_file():
-        base, base_revision = adapter_base(folder)
-        adapter, (base_folder, _) = folder, resolve(base, base_revision)
-    config = read_config(base_folder)
+    base = base_folder(folder)
+    adapter = folder if base != folder else None
+    config = read_config(base)
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        kind = quantised.get("quant_method", "") if isinstance(quantised, dict) else type(quantised).__name__
+        raise ModelError(
+            f"{path} is quantised ({kind or 'in a way it does not name'}), which is not read here",
+            "use the checkpoint that it was made from; vLLM (--engine vllm, --server) may read it",
+        )
     with quiet():
-        model = _weights(base_folder, config, getattr(torch, dtype))
+        model = _weights(base, config, getattr(torch, dtype))
         if adapter is not None:
             model = _merge_adapter(model, adapter)
-        tokens = _tokenizer(adapter if adapter and (adapter / "tokenizer_config.json").is_file() else base_folder)
-        processor = _processor(base_folder, tokens) if ARCHITECTURES[config.model_type] else None
-    rows = embedding_rows(model)
-    if len(tokens) > rows:
-        raise ModelError(
-            f"{path}: the tokenizer has {len(tokens)} tokens, the embedding {rows} rows", "use the model's own files"
-        )
+        tokens = _tokenizer(folder if (folder / "tokenizer_config.json").is_file() else base)
+        processor = _processor(base, tokens) if ARCHITECTURES[config.model_type] else None
+    _check_tokens(path, tokens, embedding_rows(model))
     model.to(device).eval()  # type: ignore[arg-type]
     return Loaded(model, tokens, processor, model.generation_config, identity, folder, ARCHITECTURES[config.model_type])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.config import digest
@@ -76,6 +77,21 @@ class Renderer:
             budget,
             generation_config=loaded.generation_config,
             vocab_size=embedding_rows(loaded.model),
+        )
+
+    @classmethod
+    def read(cls, path: str | Path, revision: str | None, style: PromptStyle, budget: PixelBudget) -> Renderer:
+        """The renderer of a policy that is not loaded: its files are read, its weights are not."""
+        from harness.models.loading import reading
+
+        found = reading(path, revision)
+        return cls(
+            found.tokenizer,
+            found.processor,
+            style,
+            budget,
+            generation_config=found.generation_config,
+            vocab_size=found.rows,
         )
 
     @cached_property

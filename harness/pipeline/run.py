@@ -25,6 +25,7 @@ from harness.evaluation.evaluate import Experiment, decoding, evaluate
 from harness.evaluation.results import TaskFacts
 from harness.models import hub, loading, tiny
 from harness.models.memory import preflight
+from harness.models.renderer import Renderer
 from harness.pipeline import jobs, plan, policies
 from harness.pipeline.journal import Journal, TensorBoard
 from harness.rollout.protocols import Renders, Tools
@@ -256,9 +257,7 @@ class Runner:
         path = str(job.folder / "policy") if job.trains else self.shared.start.path
         revision = None if job.trains else self.shared.start.revision
         digest = loading.digest(path) if job.trains else self.shared.start.digest
-        loaded = loading.load(path, revision, self.recipe.model.dtype, self.shared.device)
-        renderer = policies.renderer(loaded, self.recipe, self.method)
-        del loaded
+        renderer = Renderer.read(path, revision, policies.style(self.recipe, self.method), policies.budget(self.recipe))
         self._show_prompt(renderer)
         engine = self._engine(path, revision, training=False)
         folders = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.core.errors import EngineError, ModelError
+from harness.core.errors import EngineError
 from harness.core.records import Finish, Rollout
 from harness.engines.base import Request
 from harness.models.codec import Codec
@@ -15,21 +15,12 @@ REMEDY = "run the same command again, which resumes; what was logged is kept"
 
 def read_policy(folder: Path, context: int | None) -> tuple[Codec, int, bool]:
     """Codec, context and whether it reads images, from the policy's files; no weight is read."""
-    from transformers import AutoTokenizer, GenerationConfig
+    from harness.models import hub, loading
 
-    from harness.models import hub, quiet
-
-    config = hub.read_config(folder)
-    text = config.get_text_config()
-    try:
-        with quiet.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be read ({first_line(error)})", "fetch it again") from error
-    file = folder / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(folder, local_files_only=True) if file.is_file() else config
-    allowed = int(text.max_position_embeddings)
-    codec = Codec(tokenizer, generation, int(text.vocab_size))
+    found = loading.reading(folder)
+    config = hub.read_config(found.folder)
+    allowed = int(config.get_text_config().max_position_embeddings)
+    codec = Codec(found.tokenizer, found.generation_config, found.rows)
     return codec, min(context or allowed, allowed), hub.ARCHITECTURES[config.model_type]
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.core.errors import ModelError, ResourceError
-from harness.models import loading, memory, tiny
+from harness.models import kind, loading, memory, tiny
 from harness.models.weights import named_weights
 
 
@@ -164,6 +164,15 @@ def test_adapter_identity_covers_the_base_and_not_its_place(adapter: Path, copy:
     assert loading.digest(adapter) != first
 
 
+def test_an_adapter_of_an_adapter_is_refused(adapter: Path, tmp_path: Path) -> None:
+    second = Path(shutil.copytree(adapter, tmp_path / "second"))
+    settings = json.loads((second / "adapter_config.json").read_text())
+    (second / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": str(adapter)}))
+    for read in (loading.load, loading.reading, kind.read):
+        with pytest.raises(ModelError, match="an adapter itself"):
+            read(second)
+
+
 def test_adapter_that_does_not_fit_is_refused(adapter: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     low = load_file(file)
@@ -217,3 +226,36 @@ def test_remedies_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ResourceError) as caught:
             memory.preflight("Qwen/Qwen2.5-Math-7B", train=True)
         assert (expected in str(caught.value)) if expected else ("--set" not in str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["tiny-lm", "tiny-vl"])
+def test_a_policy_reads_alike_with_and_without_its_weights(name: str, tiny_folders: dict[str, Path]) -> None:
+    from harness.core.records import PixelBudget, PromptStyle
+    from harness.models.renderer import Renderer
+    from tests.harness.models.test_renderer import example, picture
+
+    folder, style, budget = tiny_folders[name], PromptStyle(system="Think."), PixelBudget(3136, 50_176)
+    loaded, unloaded = Renderer.of(loading.load(folder), style, budget), Renderer.read(folder, None, style, budget)
+    assert loaded.hash == unloaded.hash
+    for part in ("end_ids", "pad_id", "forbidden_ids"):
+        assert getattr(loaded, part) == getattr(unloaded, part)
+    item = example(images=(picture(),) if name == "tiny-vl" else ())
+    assert loaded.render(item).ids == unloaded.render(item).ids
+    (folder / "model.safetensors").rename(folder / "hidden")
+    try:
+        assert Renderer.read(folder, None, style, budget).render(item).ids == loaded.render(item).ids
+    finally:
+        (folder / "hidden").rename(folder / "model.safetensors")
+
+
+def test_end_tokens_come_from_config_json_where_nothing_else_names_them(copy: Path) -> None:
+    (copy / "generation_config.json").unlink()
+    assert loading.reading(copy).generation_config.eos_token_id == loading.load(copy).generation_config.eos_token_id
+
+
+def test_a_quantised_checkpoint_is_called_so(copy: Path) -> None:
+    values = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(values | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    with pytest.raises(ModelError, match=r"is quantised \(gptq\), which is not read here: use the checkpoint"):
+        loading.load(copy)
+    assert loading.reading(copy).rows == values["vocab_size"]
