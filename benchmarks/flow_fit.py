@@ -59,7 +59,7 @@ def context(made: Any, tokens: int) -> Any:
         yield from items
 
     return TrainerContext(
-        policy=made, renderer=Numbers(tokens), expert=list, cache=Path("."), seed=0, digest="", total_steps=1,
+        policy=made, renderer=Numbers(tokens), expert=list, cache=Path(), seed=0, digest="", total_steps=1,
         policy_steps=1, budget=4096, grad_clip=1.0, track=track,
     )  # type: ignore[arg-type]  # fmt: skip
 

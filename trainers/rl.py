@@ -94,16 +94,12 @@ class Trainer:
         )
         parameters = [p for _, p in parts.policy.trainable()]
         settings = recipe.optimiser
+        fused = parts.policy.device.type == "cuda"  # the multi-tensor step holds one more copy of all parameters
         self.optimiser = torch.optim.AdamW(
-            parameters,
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=parts.policy.device.type == "cuda",  # the multi-tensor step holds one more copy of all parameters
+            parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
         )
         self.gradient = Gradient(parts.policy, parts.method, recipe, parts.seed)
-        self.step, self.norm = 0, 0.0
-        self.saved, self.saved_at = 0, time.monotonic()
+        self.step, self.norm, self.saved, self.saved_at = 0, 0.0, 0, time.monotonic()
         self.interrupts = Interrupts()
         self.validation: float | None = None
         self.seconds: dict[str, float] = {}

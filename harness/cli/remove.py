@@ -36,12 +36,16 @@ def size(folder: Path) -> int:
 
 
 def main(folder: Path, yes: bool, checkpoints: bool = False, console: Console | None = None) -> bool:
-    """Ask, then delete; returns whether it was done. Raises RunError for a folder that is not ours or is in use."""
+    """Ask, then delete; returns whether it was done. Raises RunError for a folder that is not ours or is in use.
+
+    A finished run keeps its policy and no checkpoints, so that there is nothing to delete is no error.
+    """
     console = console or stdout()
     what = kind(folder)
     target = folder / "checkpoints" if checkpoints else folder
     if not target.is_dir():
-        raise RunError(f"{folder} has no checkpoints", "nothing is left to delete")
+        console.print(f"{folder} has no checkpoints: nothing is left to delete", highlight=False)
+        return False
     megabytes = size(target) / 1e6
     named = f"the checkpoints of {folder}" if checkpoints else f"{folder}, {what}"
     if not yes and not typer.confirm(f"delete {named} ({megabytes:.1f} MB)?"):

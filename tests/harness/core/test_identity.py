@@ -110,17 +110,17 @@ def _plugin(folder: Path, name: str, factor: str, helper: str = "SCALE = 1.0\n")
     (folder / f"{name}.py").write_text(
         "import sys\nfrom pathlib import Path\n\nsys.path.insert(0, str(Path(__file__).parent))\n"
         f"import {name}_helper\nfrom rewards.method import Method, method\n\n\n"
-        f'@method.register("{name}")\nclass Variant(Method):\n    """A variant."""\n\n'
+        f'@method.register("{name.replace("_", "-")}")\nclass Variant(Method):\n    """A variant."""\n\n'
         f"    def reward(self, batch):\n        return batch.base_reward * {factor} * {name}_helper.SCALE\n"
     )
     sys.modules.pop(f"{name}_helper", None)
     load_plugin(folder / f"{name}.py")
-    return method.get(name)
+    return method.get(name.replace("_", "-"))
 
 
 def test_edited_method_code_is_another_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
-    kind = _plugin(tmp_path, "identity-variant".replace("-", "_"), "1.0")
+    kind = _plugin(tmp_path, "identity_variant", "1.0")
     before = identity.class_source(kind)
     file = tmp_path / "identity_variant.py"
     file.write_text("# a remark\n\n" + file.read_text())
