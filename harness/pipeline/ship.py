@@ -82,8 +82,9 @@ def _versions() -> dict[str, str]:
     """What decides how sums round: torch, and the processor's name and vector units."""
     import torch
 
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    name = capabilities.get("cpu_name", "unknown")
+    name = (
+        torch.cpu.get_capabilities().get("cpu_name", "unknown") if hasattr(torch.cpu, "get_capabilities") else "unknown"
+    )
     return {
         "torch": torch.__version__.partition("+")[0],
         "processor": f"{name}, {torch.backends.cpu.get_cpu_capability()}",
