@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
-.PHONY: demo test test-bf16 test-policies test-vllm tiny-policies lint clean
+.PHONY: demo test test-bf16 test-plan test-policies test-vllm tiny-policies lint clean
 
 demo: $(READY)
 	$(BIN)/rlfr-eval demo
@@ -25,6 +25,10 @@ tiny-policies: $(READY)
 # The same into a scratch folder, compared with what is shipped.
 test-policies: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m policies
+
+# What `rlfr-eval plan` says of every shipped recipe against docs/gpu.md, and of more steps against their resident memory.
+test-plan: $(READY)
+	$(BIN)/python -m pytest -m plan
 
 # vLLM's CPU build pins torch and transformers, so its tests (and the trainer's, on that pair) have an environment of their own.
 test-vllm: $(VLLM_READY)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import typer
 
-from harness.cli import boards_command, demo, grade, regress_command
+from harness.cli import boards_command, demo, grade, plan, regress_command
 from harness.cli import flags as flags
 from harness.core.errors import RlfrEvalError, UnknownNameError, near
 
 INTERRUPTED = 130
 VERBS = (
     *("demo", "run", "score", "list", "validate", "fetch", "export-lm-eval", "grade", "regress", "new-method"),
-    *("new-task", "leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
+    *("new-task", "plan", "leaderboard", "compare", "show", "view", "detect", "reproduce", "replicate", "rm"),
 )
 
 app = typer.Typer(
@@ -260,6 +260,7 @@ def export_lm_eval_(
 
 grade.register(app)
 regress_command.register(app)
+plan.register(app)
 boards_command.register(app)
 
 

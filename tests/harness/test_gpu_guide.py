@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_smoke import TEXTS, configuration
 from harness.core import config
 from harness.models.memory import GIB, KNOWN_PARAMETERS, count_parameters
+from harness.models.shapes import LLAMA, TEXTS, configuration
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "gpu.md"
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
-def test_the_smoke_test_builds_the_real_architecture(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({**TEXTS, **LLAMA}))
+def test_shapes_are_those_of_the_real_architecture(name: str) -> None:
     assert count_parameters(configuration(name)) == KNOWN_PARAMETERS[name]
 
 

@@ -34,6 +34,7 @@ FLAGS = {
     "regress": "--method --baseline --suite --seeds --json --junit --plugin --update",
     "new-method": "name --dir",
     "new-task": "name --dir",
+    "plan": "--recipe --method --gpus --gpu-memory --set --plugin --json",
     "leaderboard": "--out --format --baseline --task --model --samples --data-dir",
     "compare": "a b --limit --json",
     "show": "run --wrong --limit --id --reason --category --diff --json --identity",
