@@ -1,7 +1,8 @@
 """Peak memory of every phase of a run on one device, from sizes and traces; nothing is allocated.
 
 Weights, gradients and moments follow from the parameters; what a pass needs above them is traced (trace.py). Out of it stay
-the context of CUDA, the allocator's fragmentation, and networks of methods other than the flow.
+the context of CUDA, the allocator's fragmentation, what a pass of the vision tower or of adapters needs beside their weights,
+and networks of methods other than the flow.
 """
 
 from __future__ import annotations
