@@ -18,7 +18,7 @@ _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?![\d.]))?|(?<![A-Za-z0-9_.])[-+−]?\.\d+"
 )
 _EXPONENT = re.compile(r"(?<=[a-zA-Z}])[\s$]*(?:\^\s*(?:\{\s*-?\d+\s*\}|-?\d+)|[²³])")
-_SHARE = re.compile(r"(\d+)\s+out\s+of\s+(?:the\s+)?(?:total\s+)?\d+")
+_SHARE = re.compile(r"(?<!\d)(\d+)\s+out\s+of\s+(?:the\s+)?(?:total\s+)?\d+")
 
 
 def numbers(text: str) -> list[str]:

@@ -10,6 +10,8 @@ from harness.core.records import Answer, AnswerType
 from rewards.verifier.answers import choices, equivalence
 from rewards.verifier.answers.marks import Kind, find
 
+NESTED_BOXES = 16
+"""Boxes around a box that are still read."""
 _MARK = re.compile(
     r"(?:(?:final|correct|best|right) )?(?:answer|choice|option)\b|答案|正确选项|(?:故|应|所以|因此)?选(?:择|项)?",
     re.IGNORECASE,
@@ -41,16 +43,23 @@ def conclusion(response: str, kind: AnswerType = AnswerType.EXPRESSION) -> str |
 
 
 def boxes(text: str) -> list[str] | None:
-    """The contents of all boxes in order; None where one is not closed."""
-    found = []
+    """The contents of all boxes in order, inner ones too; None where one is not closed, or where too many are nested."""
+    partner: dict[int, int] = {}
+    opened: list[int] = []
+    for brace in re.finditer(r"[{}]", text):
+        if brace.group() == "{":
+            opened.append(brace.start())
+        elif opened:
+            partner[opened.pop()] = brace.start()
+    found: list[str] = []
+    around: list[int] = []
     for start in re.finditer(r"\\boxed\{", text):
-        level, end = 1, start.end()
-        while level and end < len(text):
-            level += (text[end] == "{") - (text[end] == "}")
-            end += 1
-        if level:
+        end = partner.get(start.end() - 1)
+        around = [close for close in around if close > start.start()]
+        if end is None or len(around) > NESTED_BOXES:
             return None
-        found.append(text[start.end() : end - 1])
+        around.append(end)
+        found.append(text[start.end() : end])
     return found
 
 

@@ -63,7 +63,7 @@ def test_settings_that_change_no_weight_leave_the_run_as_it_is(setting: str) -> 
 
 @pytest.mark.parametrize(
     "setting",
-    ["train.steps=31", "train.mini_batches=2", "optimiser.lr=2e-4", "rendering.suffix=Answer.", "model.dtype=bfloat16"],
+    ["train.steps=31", "train.mini_batches=2", "optimiser.lr=7e-4", "rendering.suffix=Answer.", "model.dtype=bfloat16"],
 )
 def test_settings_that_change_weights_change_the_run(setting: str) -> None:
     other = run_identity(recipe=config.load("tiny-lm", sets=[setting]))
